@@ -1,0 +1,30 @@
+// output[i] = a[i] + b[i % period]: the sum of two tensors, where b may repeat along a's outer axes
+// (torch's broadcasting of a trailing shape). One invocation per element.
+
+import package::common::element::Element;
+
+@if(f16) enable f16;
+
+struct Params {
+  size: u32,
+  period: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<Element>;
+@group(0) @binding(2) var<storage, read> b: array<Element>;
+@group(0) @binding(3) var<storage, read_write> output: array<Element>;
+
+override THREADS: u32 = 64;
+
+@compute @workgroup_size(THREADS)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let i = (group.y * groups.x + group.x) * THREADS + thread;
+  if (i < params.size) {
+    output[i] = Element(f32(a[i]) + f32(b[i % params.period]));
+  }
+}

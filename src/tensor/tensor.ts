@@ -1,0 +1,126 @@
+import type { Gpu } from '../gpu/device.ts';
+import { type DType, decode, dtypeBytes, encode } from './dtype.ts';
+
+/** Sizes of a tensor's axes, outermost first; always contiguous, row-major. */
+export type Shape = readonly number[];
+
+/** Number of elements of a shape; 1 for a scalar. */
+export function sizeOf(shape: Shape): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** A shape as people write it: "[2, 77, 512]". */
+export function formatShape(shape: Shape): string {
+  return `[${shape.join(', ')}]`;
+}
+
+/**
+ * Where a tensor's bytes are. Persistent storage (weights, inputs, results that outlive a run) has its buffer
+ * from the start. Planned storage is an intermediate of a recording: the memory plan gives it a buffer, which
+ * it shares with intermediates that live at other times.
+ */
+export class Storage {
+  readonly bytes: number;
+  readonly persistent: boolean;
+  label: string;
+  buffer: GPUBuffer | undefined;
+
+  constructor(bytes: number, label: string, buffer?: GPUBuffer) {
+    this.bytes = bytes;
+    this.label = label;
+    this.buffer = buffer;
+    this.persistent = buffer !== undefined;
+  }
+}
+
+/** An n-dimensional array on the GPU: shape, element type and a slice of a buffer. Holds no numbers itself. */
+export class Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly storage: Storage;
+  /** First element inside the storage. */
+  readonly offset: number;
+  /** True when gradients flow into or through this tensor; set by `asParameter` and by the tape. */
+  requiresGradient = false;
+
+  constructor(shape: Shape, dtype: DType, storage: Storage, offset = 0) {
+    this.shape = shape;
+    this.dtype = dtype;
+    this.storage = storage;
+    this.offset = offset;
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  get bytes(): number {
+    return this.size * dtypeBytes[this.dtype];
+  }
+
+  get label(): string {
+    return this.storage.label;
+  }
+
+  /** Names the tensor for errors, profiles and Dawn's messages; returns it. */
+  named(label: string): this {
+    this.storage.label = label;
+    if (this.storage.buffer) this.storage.buffer.label = label;
+    return this;
+  }
+
+  toString(): string {
+    return `${this.label} ${this.dtype}${formatShape(this.shape)}`;
+  }
+}
+
+/**
+ * A persistent tensor with undefined content: an input that is written before each run, or a place for state.
+ *
+ * @param shape sizes of the axes
+ */
+export function emptyTensor(gpu: Gpu, shape: Shape, dtype: DType = 'f32', label = 'tensor'): Tensor {
+  const bytes = sizeOf(shape) * dtypeBytes[dtype];
+  const storage = new Storage(bytes, label, gpu.memory.acquire(bytes, label));
+  return new Tensor([...shape], dtype, storage);
+}
+
+/** A persistent tensor holding `values` (converted to `dtype`). */
+export function tensor(gpu: Gpu, values: ArrayLike<number>, shape: Shape, dtype: DType = 'f32', label = 'tensor'): Tensor {
+  const result = emptyTensor(gpu, shape, dtype, label);
+  writeTensor(gpu, result, values);
+  return result;
+}
+
+/** Marks a persistent tensor as trained: the tape records what is computed from it. Returns it. */
+export function asParameter(parameter: Tensor): Tensor {
+  parameter.requiresGradient = true;
+  return parameter;
+}
+
+/** Overwrites a persistent tensor. */
+export function writeTensor(gpu: Gpu, target: Tensor, values: ArrayLike<number>): void {
+  if (values.length !== target.size) {
+    throw new Error(`${target.toString()} takes ${target.size} values, got ${values.length}`);
+  }
+  gpu.write(bufferOf(target), encode(values, target.dtype), target.offset * dtypeBytes[target.dtype]);
+}
+
+/** Reads a tensor's values back as f32. For a program's tensors: only its outputs keep their content. */
+export async function readTensor(gpu: Gpu, source: Tensor): Promise<Float32Array> {
+  return decode(await gpu.read(bufferOf(source), source.offset * dtypeBytes[source.dtype], source.bytes), source.dtype);
+}
+
+/** Gives a persistent tensor's memory back to the pool. It must not be used again. */
+export function freeTensor(gpu: Gpu, unused: Tensor): void {
+  if (unused.storage.persistent && unused.storage.buffer) gpu.memory.release(unused.storage.buffer);
+  unused.storage.buffer = undefined;
+}
+
+/** The buffer behind a tensor. */
+export function bufferOf(owner: Tensor): GPUBuffer {
+  if (!owner.storage.buffer) {
+    throw new Error(`${owner.toString()} has no memory: it was freed, or it is an intermediate of a program that is not compiled`);
+  }
+  return owner.storage.buffer;
+}

@@ -1,0 +1,204 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { UserError } from '../errors.ts';
+import { bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { kernelSources } from '../gpu/kernels.ts';
+import { writeFileAtomic } from '../io/files.ts';
+import { dispatchRequest } from './dispatch.ts';
+import { dtypeBytes, encode } from './dtype.ts';
+import type { Op, OpCall, Variant } from './op.ts';
+import { Tensor, bufferOf, emptyTensor, freeTensor, sizeOf } from './tensor.ts';
+
+/** How variants are chosen on one device. */
+export interface VariantPolicy {
+  /** "default": the fixed table of each op. "measure": the fastest, measured on first use and remembered on disk. */
+  readonly mode: 'default' | 'measure';
+  /** Variants that are used whatever was measured, by op: `{ gemm: 'tiled' }`. */
+  readonly forced?: Readonly<Record<string, string>>;
+  /** Where measurements are kept; default: `variants/<key>.json` in the user's cache folder. */
+  readonly file?: string;
+}
+
+/** One measured choice, as kept on disk. */
+export interface MeasuredChoice {
+  readonly variant: string;
+  /** Median milliseconds of each variant that was measured. */
+  readonly milliseconds: Readonly<Record<string, number>>;
+}
+
+/** Timed runs of a variant; the median of an odd number is one of them. */
+const measuredRuns = 3;
+/** A variant this many times slower than the best so far is not run again. */
+const hopeless = 2;
+
+/**
+ * Which variant of each op runs where. Forced choices come first, then what was measured on this adapter,
+ * then the op's fixed preference. Measurements are filed under adapter, driver, Dawn version and kernel sources,
+ * so two runs on one machine always choose alike and compute the same bits.
+ */
+export class VariantTable {
+  readonly #gpu: Gpu;
+  readonly #policy: VariantPolicy;
+  readonly #file: string;
+  readonly #measured = new Map<string, MeasuredChoice>();
+  /** Everything chosen so far, for `doctor` and training checkpoints. */
+  readonly chosen = new Map<string, { variant: string; reason: 'forced' | 'measured' | 'default' | 'only one' }>();
+  #writable = true;
+
+  constructor(gpu: Gpu, policy: VariantPolicy) {
+    this.#gpu = gpu;
+    this.#policy = policy;
+    this.#file = policy.file ?? join(cacheFolder(), 'variants', `${cacheKey(gpu)}.json`);
+    if (policy.mode === 'measure' && existsSync(this.#file)) this.#load();
+  }
+
+  get file(): string {
+    return this.#file;
+  }
+
+  #load(): void {
+    try {
+      const parsed = JSON.parse(readFileSync(this.#file, 'utf8')) as { choices?: Record<string, MeasuredChoice> };
+      for (const [key, choice] of Object.entries(parsed.choices ?? {})) {
+        if (typeof choice?.variant === 'string') this.#measured.set(key, choice);
+      }
+    } catch {
+      // A damaged cache is only a cache: it is measured and written anew.
+      this.#measured.clear();
+    }
+  }
+
+  /** Chooses the variant for one call; measures when the policy says so and nothing is known. */
+  async choose<A>(op: Op<A>, call: OpCall<A>): Promise<Variant<A>> {
+    const supported = op.variants.filter((variant) => variant.supports?.(call) ?? true);
+    if (!supported.length) throw new Error(`${op.name}: no variant runs on ${this.#gpu.adapter.description} with ${call.inputs.join(', ')}`);
+    const shape = op.shapeClass?.(call.inputs, call.attributes) ?? '';
+    const key = `${op.name}|${call.inputs.find((input) => input)?.dtype ?? ''}|${shape}`;
+    const note = (variant: Variant<A>, reason: 'forced' | 'measured' | 'default' | 'only one'): Variant<A> => {
+      this.chosen.set(key, { variant: variant.name, reason });
+      return variant;
+    };
+    const forced = this.#policy.forced?.[op.name];
+    if (forced !== undefined) {
+      const variant = supported.find((candidate) => candidate.name === forced);
+      if (variant) return note(variant, 'forced');
+      if (!op.variants.some((candidate) => candidate.name === forced)) {
+        throw new UserError(`--variant ${op.name}=${forced}: ${op.name} has the variants ${op.variants.map((v) => v.name).join(', ')}`);
+      }
+      // The forced variant exists but not for these inputs: the others stand in.
+    }
+    if (supported.length === 1) return note(supported[0], 'only one');
+    const preference = op.preferred?.(call);
+    const fallback = supported.find((variant) => variant.name === preference) ?? supported[0];
+    if (this.#policy.mode === 'default' || !this.#writable) return note(fallback, 'default');
+    let choice = this.#measured.get(key);
+    if (!choice) {
+      choice = await this.#measure(op, call, supported);
+      this.#measured.set(key, choice);
+      await this.#save();
+      // What cannot be remembered must not be used, or the next run could choose otherwise and give other bits.
+      if (!this.#writable) return note(fallback, 'default');
+    }
+    return note(supported.find((variant) => variant.name === choice.variant) ?? fallback, 'measured');
+  }
+
+  async #save(): Promise<void> {
+    const content = { adapter: this.#gpu.key, choices: Object.fromEntries([...this.#measured].sort(([a], [b]) => (a < b ? -1 : 1))) };
+    try {
+      await writeFileAtomic(this.#file, `${JSON.stringify(content, null, 2)}\n`);
+    } catch {
+      this.#writable = false;
+    }
+  }
+
+  async #measure<A>(op: Op<A>, call: OpCall<A>, candidates: readonly Variant<A>[]): Promise<MeasuredChoice> {
+    const gpu = this.#gpu;
+    const temporary: Tensor[] = [];
+    const standIn = (model: Tensor): Tensor => {
+      const copy = emptyTensor(gpu, model.shape, model.dtype, `measuring ${op.name}`);
+      temporary.push(copy);
+      return copy;
+    };
+    const milliseconds: Record<string, number> = {};
+    try {
+      const inputs = call.inputs.map((input) => {
+        if (!input) return undefined;
+        const copy = standIn(input);
+        fillWithNoise(gpu, copy);
+        return copy;
+      });
+      const outputs = call.outputs.map(standIn);
+      let best = Number.POSITIVE_INFINITY;
+      for (const variant of candidates) {
+        const kernels = variant.kernels({
+          ...call,
+          inputs,
+          outputs,
+          scratch: (shape, dtype) => standIn(new Tensor(shape, dtype, { bytes: sizeOf(shape) * dtypeBytes[dtype] } as never)),
+        });
+        const sequence = await bindSequence(gpu, kernels.map(dispatchRequest), `measuring ${op.name} ${variant.name}`);
+        const once = async (): Promise<number> => {
+          if (gpu.timestamps) return (await timeSequence(gpu, sequence, op.name)).reduce((a, b) => a + b, 0) / 1e6;
+          const start = performance.now();
+          await runSequence(gpu, sequence, op.name);
+          await gpu.device.queue.onSubmittedWorkDone();
+          return performance.now() - start;
+        };
+        const warmUp = await once();
+        const times: number[] = [];
+        if (warmUp < hopeless * best) for (let run = 0; run < measuredRuns; run++) times.push(await once());
+        else times.push(warmUp);
+        times.sort((a, b) => a - b);
+        milliseconds[variant.name] = times[times.length >> 1];
+        best = Math.min(best, milliseconds[variant.name]);
+        sequence.uniforms?.destroy();
+      }
+    } finally {
+      await gpu.device.queue.onSubmittedWorkDone();
+      for (const unused of temporary) freeTensor(gpu, unused);
+    }
+    const variant = Object.keys(milliseconds).reduce((a, b) => (milliseconds[b] < milliseconds[a] ? b : a));
+    return { variant, milliseconds };
+  }
+}
+
+/** Small numbers of both signs: zeros would flatter a kernel, denormals would slow a CPU down. */
+function fillWithNoise(gpu: Gpu, target: Tensor): void {
+  const values = new Float32Array(target.size);
+  let state = 1;
+  for (let i = 0; i < values.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    values[i] = target.dtype === 'u32' || target.dtype === 'u8' ? 0 : (state / 2 ** 32 - 0.5) * 2;
+  }
+  gpu.write(bufferOf(target), encode(values, target.dtype));
+}
+
+/** Folder for files that can be made again. */
+export function cacheFolder(): string {
+  return join(process.env.MFP_CLIP_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'mfp-clip'));
+}
+
+function cacheKey(gpu: Gpu): string {
+  const hash = createHash('sha256').update(gpu.key);
+  hash.update((createRequire(import.meta.url)('webgpu/package.json') as { version: string }).version);
+  for (const [path, text] of Object.entries(kernelSources()).sort(([a], [b]) => (a < b ? -1 : 1))) hash.update(path).update(text);
+  return hash.digest('hex').slice(0, 16);
+}
+
+const tables = new WeakMap<Gpu, VariantTable>();
+
+/** Sets how variants are chosen on a device; call it before programs are made. */
+export function configureVariants(gpu: Gpu, policy: VariantPolicy): VariantTable {
+  const table = new VariantTable(gpu, policy);
+  tables.set(gpu, table);
+  return table;
+}
+
+/** The device's variant table; the fixed preferences when none was configured. */
+export function variantsOf(gpu: Gpu): VariantTable {
+  return tables.get(gpu) ?? configureVariants(gpu, { mode: 'default' });
+}
