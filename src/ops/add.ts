@@ -1,0 +1,53 @@
+import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { apply, reshape } from '../tensor/recording.ts';
+import { type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { sumRows } from './sum_rows.ts';
+
+export const addOp = defineOp<Record<string, never>>({
+  name: 'add',
+  inputNames: ['a', 'b'],
+  outputs(inputs) {
+    const [a, b] = inputs;
+    const trailing = a!.shape.slice(a!.shape.length - b!.shape.length);
+    if (a!.dtype !== b!.dtype || b!.shape.length > a!.shape.length || trailing.some((size, i) => size !== b!.shape[i])) {
+      throw shapeError(addOp, inputs, "b must have the type and the trailing axes of a");
+    }
+    return [{ shape: a!.shape, dtype: a!.dtype }];
+  },
+  variants: [
+    {
+      name: 'elementwise',
+      kernels: ({ inputs: [a, b], outputs: [output] }) => [
+        {
+          kernel: 'elementwise/add',
+          conditions: { f16: a!.dtype === 'f16' },
+          bindings: { a: a!, b: b!, output },
+          params: { size: output.size, period: b!.size },
+          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
+        },
+      ],
+    },
+  ],
+  cost: (inputs, outputs) => ({ flops: sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  backward: ({ inputs: [a, b], outputGradients: [gradient], needs }) => [
+    needs[0] ? gradient : undefined,
+    needs[1] ? (a!.size === b!.size ? gradient : reshape(sumRows(reshape(gradient!, [a!.size / b!.size, b!.size])), b!.shape)) : undefined,
+  ],
+  benchCases: [
+    {
+      name: 'ViT-L/14-518 residual',
+      inputs: [{ shape: [1, 1370, 1024], dtype: 'f32' }, { shape: [1, 1370, 1024], dtype: 'f32' }],
+      attributes: {},
+    },
+  ],
+});
+
+/**
+ * a + b, where b may lack leading axes of a (torch.add with trailing broadcasting).
+ *
+ * @param a [..., trailing]
+ * @param b [trailing]
+ */
+export function add(a: Tensor, b: Tensor): Tensor {
+  return apply(addOp, [a, b], {})[0];
+}

@@ -1,0 +1,77 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { add } from '../../src/ops/add.ts';
+import { broadcastRows } from '../../src/ops/broadcast_rows.ts';
+import { cast } from '../../src/ops/cast.ts';
+import { concatenate } from '../../src/ops/concatenate.ts';
+import { slice } from '../../src/ops/slice.ts';
+import { sumRows } from '../../src/ops/sum_rows.ts';
+import { fromFloat16Bits, toFloat16Bits } from '../../src/tensor/dtype.ts';
+import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
+
+/** Element-by-element reference: reads `at(outer, index along axis, inner)`. */
+function gather(outer: number, length: number, inner: number, at: (o: number, i: number, c: number) => number): number[] {
+  const result: number[] = [];
+  for (let o = 0; o < outer; o++) for (let i = 0; i < length; i++) for (let c = 0; c < inner; c++) result.push(at(o, i, c));
+  return result;
+}
+
+for (const [outer, na, nb, inner] of [[1, 1, 1, 1], [3, 5, 2, 7], [2, 17, 13, 65]]) {
+  test(`concatenate [${outer}, ${na} + ${nb}, ${inner}]`, async () => {
+    const a = randomInput([outer, na, inner], 1);
+    const b = randomInput([outer, nb, inner], 2);
+    const [output] = await evaluate([a, b], (x, y) => concatenate(x, y, 1));
+    assert.equal([...output], gather(outer, na + nb, inner, (o, i, c) => (i < na ? a.values[(o * na + i) * inner + c] : b.values[(o * nb + i - na) * inner + c])));
+  });
+
+  test(`concatenate shares b over the outer axis [${outer}, ${na} + ${nb}, ${inner}]`, async () => {
+    const a = randomInput([outer, na, inner], 1);
+    const b = randomInput([1, nb, inner], 2);
+    const [output] = await evaluate([a, b], (x, y) => concatenate(x, y, 1));
+    assert.equal([...output], gather(outer, na + nb, inner, (o, i, c) => (i < na ? a.values[(o * na + i) * inner + c] : b.values[(i - na) * inner + c])));
+  });
+
+  test(`slice takes ${nb} from ${na} of [${outer}, ${na + nb}, ${inner}]`, async () => {
+    const whole = randomInput([outer, na + nb, inner], 3);
+    const [output] = await evaluate([whole], (x) => slice(x, 1, na, nb));
+    assert.equal([...output], gather(outer, nb, inner, (o, i, c) => whole.values[(o * (na + nb) + na + i) * inner + c]));
+  });
+
+  test(`add repeats b over a's outer axes [${outer}, ${na}, ${inner}]`, async () => {
+    const a = randomInput([outer, na, inner], 4);
+    const b = randomInput([na, inner], 5);
+    const [output] = await evaluate([a, b], (x, y) => add(x, y));
+    assertClose(output, gather(outer, na, inner, (o, i, c) => a.values[(o * na + i) * inner + c] + b.values[i * inner + c]), 1e-7, 'add');
+  });
+
+  test(`sum_rows and broadcast_rows [${na}, ${inner}]`, async () => {
+    const a = randomInput([na, inner], 6);
+    const [sum, rows] = await evaluate([a, randomInput([inner], 7)], (x, y) => [sumRows(x), broadcastRows(y, na)]);
+    const expected = new Float64Array(inner);
+    for (let i = 0; i < na * inner; i++) expected[i % inner] += a.values[i];
+    assertClose(sum, expected, 1e-6, 'sum_rows');
+    assert.equal([...rows], gather(1, na, inner, (_o, _i, c) => randomInput([inner], 7).values[c]));
+  });
+}
+
+test('cast rounds to f16 as IEEE 754 says, and back', async () => {
+  const values = Float32Array.from([0, 1, -1, 0.1, 65504, 65519, 1 / 3, 6.1e-5, 2049, 2051, -2.5]);
+  const [output] = await evaluate([{ values, shape: [values.length] }], (x) => cast(cast(x, 'f16'), 'f32'));
+  assert.equal([...output], [...values].map((value) => fromFloat16Bits(toFloat16Bits(value))));
+});
+
+test('shape errors name the op, the operand and its shape', async () => {
+  const attempt = async (build: Parameters<typeof evaluate>[1], ...shapes: number[][]): Promise<string> => {
+    try {
+      await evaluate(shapes.map((shape, i) => randomInput(shape, i)), build);
+      return 'no error';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  assert.match(await attempt((a, b) => concatenate(a, b, 1), [2, 3, 4], [2, 3, 5]), /concatenate: .*b f32\[2, 3, 5\]/);
+  assert.match(await attempt((a) => slice(a, 1, 2, 2), [2, 3]), /slice: cannot take 2 from 2 along axis 1; got input f32\[2, 3\]/);
+  assert.match(await attempt((a, b) => add(a, b), [2, 3], [2]), /add: .*b f32\[2\]/);
+});
+
+test.run();
