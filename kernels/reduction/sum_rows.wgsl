@@ -1,8 +1,8 @@
-// output[c] = sum over rows of input[r, c]: what a tensor that was used by every row gets as its gradient
+// output[o, c] = sum over r of input[o, r, c]: what a tensor that every row used gets as its gradient
 // (a bias, prompts shared by a batch).
 //
-//   input   [rows, width]
-//   output  [width]
+//   input   [outer, rows, width]
+//   output  [outer, width]
 //
 // One invocation per column, so that neighbours read neighbours; rows are added in order, so the sum is always the same.
 
@@ -11,6 +11,7 @@ import package::common::element::Element;
 @if(f16) enable f16;
 
 struct Params {
+  size: u32,
   rows: u32,
   width: u32,
 }
@@ -23,13 +24,13 @@ override THREADS: u32 = 64;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let column = id.x;
-  if (column >= params.width) {
+  if (id.x >= params.size) {
     return;
   }
+  let start = id.x / params.width * params.rows * params.width + id.x % params.width;
   var sum = 0.0;
   for (var row = 0u; row < params.rows; row++) {
-    sum += f32(input[row * params.width + column]);
+    sum += f32(input[start + row * params.width]);
   }
-  output[column] = Element(sum);
+  output[id.x] = Element(sum);
 }

@@ -1,11 +1,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { add } from '../../src/ops/add.ts';
-import { broadcastRows } from '../../src/ops/broadcast_rows.ts';
 import { cast } from '../../src/ops/cast.ts';
 import { concatenate } from '../../src/ops/concatenate.ts';
+import { gatherRows } from '../../src/ops/gather_rows.ts';
+import { repeatRows } from '../../src/ops/repeat_rows.ts';
 import { slice } from '../../src/ops/slice.ts';
 import { sumRows } from '../../src/ops/sum_rows.ts';
+import { transpose } from '../../src/ops/transpose.ts';
 import { fromFloat16Bits, toFloat16Bits } from '../../src/tensor/dtype.ts';
 import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
 
@@ -44,13 +46,31 @@ for (const [outer, na, nb, inner] of [[1, 1, 1, 1], [3, 5, 2, 7], [2, 17, 13, 65
     assertClose(output, gather(outer, na, inner, (o, i, c) => a.values[(o * na + i) * inner + c] + b.values[i * inner + c]), 1e-7, 'add');
   });
 
-  test(`sum_rows and broadcast_rows [${na}, ${inner}]`, async () => {
-    const a = randomInput([na, inner], 6);
-    const [sum, rows] = await evaluate([a, randomInput([inner], 7)], (x, y) => [sumRows(x), broadcastRows(y, na)]);
-    const expected = new Float64Array(inner);
-    for (let i = 0; i < na * inner; i++) expected[i % inner] += a.values[i];
+  test(`sum_rows [${outer}, ${na}, ${inner}]`, async () => {
+    const a = randomInput([outer, na, inner], 6);
+    const [sum] = await evaluate([a], (x) => sumRows(x));
+    const expected = new Float64Array(outer * inner);
+    for (let i = 0; i < a.values.length; i++) expected[Math.floor(i / (na * inner)) * inner + (i % inner)] += a.values[i];
     assertClose(sum, expected, 1e-6, 'sum_rows');
-    assert.equal([...rows], gather(1, na, inner, (_o, _i, c) => randomInput([inner], 7).values[c]));
+  });
+
+  test(`repeat_rows [${outer}, ${inner}] ${nb} times`, async () => {
+    const a = randomInput([outer, inner], 7);
+    const [rows] = await evaluate([a], (x) => repeatRows(x, nb));
+    assert.equal([...rows], gather(outer, nb, inner, (o, _i, c) => a.values[o * inner + c]));
+  });
+
+  test(`transpose [${outer}, ${na}, ${inner}]`, async () => {
+    const a = randomInput([outer, na, inner], 8);
+    const [swapped] = await evaluate([a], (x) => transpose(x));
+    assert.equal([...swapped], gather(outer, inner, na, (o, c, i) => a.values[(o * na + i) * inner + c]));
+  });
+
+  test(`gather_rows [${outer}, ${na}, ${inner}]`, async () => {
+    const a = randomInput([outer, na, inner], 9);
+    const rows = Array.from({ length: outer }, (_, o) => (o * 7 + 3) % na);
+    const [output] = await evaluate([a, { values: rows, shape: [outer], dtype: 'u32' }], (x, index) => gatherRows(x, index));
+    assert.equal([...output], gather(outer, 1, inner, (o, _i, c) => a.values[(o * na + rows[o]) * inner + c]));
   });
 }
 

@@ -3,28 +3,27 @@ import { apply } from '../tensor/recording.ts';
 import { type Tensor } from '../tensor/tensor.ts';
 import { sumRows } from './sum_rows.ts';
 
-interface BroadcastRowsAttributes {
+interface RepeatRowsAttributes {
   readonly rows: number;
 }
 
-export const broadcastRowsOp = defineOp<BroadcastRowsAttributes>({
-  name: 'broadcast_rows',
+export const repeatRowsOp = defineOp<RepeatRowsAttributes>({
+  name: 'repeat_rows',
   inputNames: ['input'],
   outputs(inputs, { rows }) {
-    const [input] = inputs;
-    if (input!.shape.length !== 1) throw shapeError(broadcastRowsOp, inputs, 'input must be [width]');
-    return [{ shape: [rows, input!.shape[0]], dtype: input!.dtype }];
+    const { shape, dtype } = inputs[0]!;
+    if (shape.length < 1 || rows < 1) throw shapeError(repeatRowsOp, inputs, `input must be [..., width], to be repeated ${rows} times`);
+    return [{ shape: shape.toSpliced(-1, 0, rows), dtype }];
   },
   variants: [
     {
       name: 'copy',
-      // A slice whose rows all start at the same place.
-      kernels: ({ inputs: [input], outputs: [output] }) => [
+      kernels: ({ inputs: [input], outputs: [output], attributes: { rows } }) => [
         {
-          kernel: 'movement/slice',
+          kernel: 'movement/repeat',
           conditions: { f16: input!.dtype === 'f16' },
           bindings: { input: input!, output },
-          params: { size: output.size, stride: 0, start: 0, segment: input!.size },
+          params: { size: output.size, rows, width: input!.shape.at(-1)! },
           workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
         },
       ],
@@ -36,11 +35,11 @@ export const broadcastRowsOp = defineOp<BroadcastRowsAttributes>({
 });
 
 /**
- * The same row again and again (torch.expand).
+ * Every row again and again along a new axis (torch.expand).
  *
- * @param input [width]
- * @returns [rows, width]
+ * @param input [..., width]
+ * @returns [..., rows, width]
  */
-export function broadcastRows(input: Tensor, rows: number): Tensor {
-  return apply(broadcastRowsOp, [input], { rows })[0];
+export function repeatRows(input: Tensor, rows: number): Tensor {
+  return apply(repeatRowsOp, [input], { rows })[0];
 }

@@ -1,0 +1,128 @@
+import { UserError } from '../../errors.ts';
+
+/**
+ * Everything that the paper leaves open or ablates, with this project's reading as the default
+ * (docs/method.md gives the reasons). Stored as JSON in the metadata of `mfp.safetensors`.
+ */
+export interface MfpConfig {
+  readonly image: {
+    /** Side of the square image that the CLIP image tower sees, in pixels; a multiple of the patch size. */
+    readonly size: number;
+  };
+  readonly cnn: {
+    /** Side of the square image that the CNN sees, in pixels. */
+    readonly size: number;
+  };
+  /** Image-to-text prompting, eq. 1-2. */
+  readonly i2tp: {
+    readonly enabled: boolean;
+    /** "feature": concatenated on the feature dimension of every token; "token": as a 78th token. */
+    readonly concat: 'feature' | 'token';
+  };
+  /** Self prompting, eq. 3-6. */
+  readonly sp: {
+    readonly enabled: boolean;
+    /** K: prompts from the image, and as many learned ones. */
+    readonly count: number;
+    /** Quarters of the image tower (1 to 4) whose layers get fresh prompts; layer 1 never does. */
+    readonly stages: readonly number[];
+    /** Whether the last prompts stay in the sequence after a prompted stage. */
+    readonly keepPrompts: boolean;
+  };
+  /** Adapters, eq. 7. */
+  readonly adapter: {
+    /** Width between the two Linears; null: the joint width. */
+    readonly hidden: number | null;
+    /** Whether the taps pass the image tower's final LayerNorm first. */
+    readonly lnPost: boolean;
+  };
+  /** Multi-patch feature aggregation, eq. 8-10. */
+  readonly mpfa: {
+    readonly enabled: boolean;
+    /** N of the N×N neighbourhood: 1, 3 or 5. */
+    readonly size: number;
+  };
+  readonly map: {
+    /** Factor on the cosine similarities; null: CLIP's own exp(logit_scale). */
+    readonly temperature: number | null;
+  };
+  /** Mask prompting, eq. 14-18. */
+  readonly mp: {
+    readonly enabled: boolean;
+    /** Whether the gradient stops at the mask. */
+    readonly detach: boolean;
+  };
+  readonly loss: {
+    /** γ of the focal loss. */
+    readonly gamma: number;
+    /** Weights of the three losses. */
+    readonly focal: number;
+    readonly dice: number;
+    readonly bce: number;
+  };
+}
+
+/** The configuration of the paper, in this project's reading. */
+export const defaultMfpConfig: MfpConfig = {
+  image: { size: 518 },
+  cnn: { size: 224 },
+  i2tp: { enabled: true, concat: 'feature' },
+  sp: { enabled: true, count: 5, stages: [1], keepPrompts: true },
+  adapter: { hidden: null, lnPost: false },
+  mpfa: { enabled: true, size: 3 },
+  map: { temperature: null },
+  mp: { enabled: true, detach: true },
+  loss: { gamma: 2, focal: 1, dice: 1, bce: 1 },
+};
+
+type Rule = { readonly check: (value: unknown) => boolean; readonly want: string };
+
+const flag: Rule = { check: (value) => typeof value === 'boolean', want: 'true or false' };
+const positiveInteger: Rule = { check: (value) => Number.isSafeInteger(value) && (value as number) >= 1, want: 'a whole number of at least 1' };
+const nonNegative: Rule = { check: (value) => Number.isFinite(value) && (value as number) >= 0, want: 'a number of at least 0' };
+const orNull = ({ check, want }: Rule): Rule => ({ check: (value) => value === null || check(value), want: `${want}, or null` });
+
+const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
+  image: { size: positiveInteger },
+  cnn: { size: positiveInteger },
+  i2tp: { enabled: flag, concat: { check: (value) => value === 'feature' || value === 'token', want: '"feature" or "token"' } },
+  sp: {
+    enabled: flag,
+    count: positiveInteger,
+    stages: {
+      check: (value) => Array.isArray(value) && value.length > 0 && value.every((stage) => [1, 2, 3, 4].includes(stage)) && new Set(value).size === value.length,
+      want: 'a list of different stages from 1 to 4',
+    },
+    keepPrompts: flag,
+  },
+  adapter: { hidden: orNull(positiveInteger), lnPost: flag },
+  mpfa: { enabled: flag, size: { check: (value) => [1, 3, 5].includes(value as number), want: '1, 3 or 5' } },
+  map: { temperature: orNull({ check: (value) => Number.isFinite(value) && (value as number) > 0, want: 'a number above 0' }) },
+  mp: { enabled: flag, detach: flag },
+  loss: { gamma: nonNegative, focal: nonNegative, dice: nonNegative, bce: nonNegative },
+};
+
+/**
+ * A full configuration from a partial one, such as the JSON of a checkpoint or a configuration file.
+ *
+ * @param partial an object with some of the sections and fields; others take their defaults
+ * @param source where it comes from, for errors
+ * @throws UserError naming the field that is unknown or has a value of the wrong kind
+ */
+export function parseMfpConfig(partial: unknown, source: string): MfpConfig {
+  if (typeof partial !== 'object' || partial === null || Array.isArray(partial)) throw new UserError(`${source}: the configuration must be a JSON object`);
+  const result = structuredClone(defaultMfpConfig) as unknown as Record<string, Record<string, unknown>>;
+  for (const [section, fields] of Object.entries(partial)) {
+    if (!Object.hasOwn(rules, section)) throw new UserError(`${source}: unknown section "${section}"; there are ${Object.keys(rules).join(', ')}`);
+    if (typeof fields !== 'object' || fields === null) throw new UserError(`${source}: "${section}" must be an object`);
+    for (const [field, value] of Object.entries(fields)) {
+      if (!Object.hasOwn(rules[section], field)) {
+        throw new UserError(`${source}: unknown field "${section}.${field}"; "${section}" has ${Object.keys(rules[section]).join(', ')}`);
+      }
+      const { check, want } = rules[section][field];
+      if (!check(value)) throw new UserError(`${source}: ${section}.${field} must be ${want}, not ${JSON.stringify(value)}`);
+      result[section][field] = value;
+    }
+  }
+  return result as unknown as MfpConfig;
+}
