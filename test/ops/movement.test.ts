@@ -9,6 +9,7 @@ import { slice } from '../../src/ops/slice.ts';
 import { sumRows } from '../../src/ops/sum_rows.ts';
 import { transpose } from '../../src/ops/transpose.ts';
 import { fromFloat16Bits, toFloat16Bits } from '../../src/tensor/dtype.ts';
+import { assertGradients } from '../support/gradients.ts';
 import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
 
 /** Element-by-element reference: reads `at(outer, index along axis, inner)`. */
@@ -73,6 +74,17 @@ for (const [outer, na, nb, inner] of [[1, 1, 1, 1], [3, 5, 2, 7], [2, 17, 13, 65
     assert.equal([...output], gather(outer, 1, inner, (o, _i, c) => a.values[(o * na + rows[o]) * inner + c]));
   });
 }
+
+test('gradients of the data movement ops', async () => {
+  await assertGradients([randomInput([3, 5, 7], 1), randomInput([3, 2, 7], 2)], (a, b) => concatenate(a, b, 1));
+  await assertGradients([randomInput([3, 5, 7], 1), randomInput([1, 2, 7], 2)], (a, b) => concatenate(a, b, 1));
+  await assertGradients([randomInput([3, 5, 7], 3)], (a) => slice(a, 1, 2, 2));
+  await assertGradients([randomInput([3, 5, 7], 4), randomInput([5, 7], 5)], (a, b) => add(a, b));
+  await assertGradients([randomInput([3, 5, 7], 6)], (a) => sumRows(a));
+  await assertGradients([randomInput([3, 7], 7)], (a) => repeatRows(a, 5));
+  await assertGradients([randomInput([3, 5, 7], 8)], (a) => transpose(a));
+  await assertGradients([randomInput([3, 5, 7], 9), { values: [4, 0, 2], shape: [3], dtype: 'u32' }], (a, index) => gatherRows(a, index));
+});
 
 test('cast rounds to f16 as IEEE 754 says, and back', async () => {
   const values = Float32Array.from([0, 1, -1, 0.1, 65504, 65519, 1 / 3, 6.1e-5, 2049, 2051, -2.5]);
