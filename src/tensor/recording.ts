@@ -92,3 +92,8 @@ export function reshape(input: Tensor, shape: Shape): Tensor {
   view.requiresGradient = input.requiresGradient;
   return view;
 }
+
+/** The same tensor, but gradients stop at it (torch.Tensor.detach). */
+export function detach(input: Tensor): Tensor {
+  return new Tensor(input.shape, input.dtype, input.storage, input.offset);
+}

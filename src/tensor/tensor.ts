@@ -111,6 +111,25 @@ export async function readTensor(gpu: Gpu, source: Tensor): Promise<Float32Array
   return decode(await gpu.read(bufferOf(source), source.offset * dtypeBytes[source.dtype], source.bytes), source.dtype);
 }
 
+/** A new persistent tensor with the content that `source` has after all work submitted before. */
+export function copyOf(gpu: Gpu, source: Tensor, label: string): Tensor {
+  const result = emptyTensor(gpu, source.shape, source.dtype, label);
+  copyTensor(gpu, source, result);
+  return result;
+}
+
+/**
+ * Copies a tensor's content into a persistent one of the same type.
+ *
+ * @param targetElement where in `target` to start, in elements: one image's place in a batch
+ */
+export function copyTensor(gpu: Gpu, source: Tensor, target: Tensor, targetElement = 0): void {
+  const encoder = gpu.device.createCommandEncoder({ label: `copy ${source.label}` });
+  const width = dtypeBytes[source.dtype];
+  encoder.copyBufferToBuffer(bufferOf(source), source.offset * width, bufferOf(target), (target.offset + targetElement) * width, Math.ceil(source.bytes / 4) * 4);
+  gpu.device.queue.submit([encoder.finish()]);
+}
+
 /** Gives a persistent tensor's memory back to the pool. It must not be used again. */
 export function freeTensor(gpu: Gpu, unused: Tensor): void {
   if (unused.storage.persistent && unused.storage.buffer) gpu.memory.release(unused.storage.buffer);
