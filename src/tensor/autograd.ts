@@ -1,5 +1,5 @@
-import { currentRecording, reshape } from './recording.ts';
-import { type Storage, type Tensor, formatShape } from './tensor.ts';
+import { apply, currentRecording, reshape } from './recording.ts';
+import { type Storage, Tensor, formatShape } from './tensor.ts';
 
 /**
  * Records the backward pass of everything on the tape that `seeds` depend on: each recorded op's own `backward`,
@@ -29,6 +29,30 @@ export function backward(
     const gradient = gradients.get(of.storage);
     return gradient && reshape(gradient, of.shape);
   };
+  // What the recomputed parts gave the first time, and the same values computed again.
+  const again = new Map<Storage, Storage>();
+  const replayed = new Set<object>();
+  const substitute = <T extends Tensor | undefined>(of: T): T => {
+    const storage = of && again.get(of.storage);
+    return storage ? (new Tensor(of.shape, of.dtype, storage, of.offset) as T) : of;
+  };
+  /** Records the ops of the recomputed part around an op again; those that no gradient needs drop out of the program. */
+  const replay = (index: number): void => {
+    const part = recording.recomputed.find(({ first, end }) => first <= index && index < end);
+    if (!part || replayed.has(part)) return;
+    replayed.add(part);
+    for (let i = part.first; i < part.end; i++) {
+      const { op, inputs, outputs, attributes, scope } = recording.ops[i];
+      within(scope, 'again', () => {
+        apply(op, inputs.map(substitute), attributes).forEach((output, o) => again.set(outputs[o].storage, output.storage));
+      });
+    }
+  };
+  const within = (scope: string, direction: string, build: () => void): void => {
+    const outer = recording.scopes.splice(0, recording.scopes.length, ...(scope ? [scope] : []), direction);
+    build();
+    recording.scopes.splice(0, recording.scopes.length, ...outer);
+  };
   const tape = [...recording.tape];
   recording.taping = false;
   try {
@@ -39,12 +63,13 @@ export function backward(
       if (outputGradients.every((gradient) => gradient === undefined)) continue;
       if (!op.backward) throw new Error(`${scope ? `${scope}/` : ''}${op.name} has no gradient, but something trained lies upstream of it`);
       const needs = inputs.map((input) => input?.requiresGradient ?? false);
-      const outer = recording.scopes.splice(0, recording.scopes.length, scope, 'backward');
-      const inputGradients = op.backward({ inputs, outputs, attributes, outputGradients, needs });
-      recording.scopes.splice(0, recording.scopes.length, ...outer);
-      inputGradients.forEach((gradient, i) => {
-        const input = inputs[i];
-        if (gradient && input && needs[i]) contribute(input, gradient);
+      replay(index);
+      within(scope, 'backward', () => {
+        const inputGradients = op.backward!({ inputs: inputs.map(substitute), outputs: outputs.map(substitute), attributes, outputGradients, needs });
+        inputGradients.forEach((gradient, i) => {
+          const input = inputs[i];
+          if (gradient && input && needs[i]) contribute(input, gradient);
+        });
       });
     }
   } finally {

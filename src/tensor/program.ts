@@ -74,7 +74,7 @@ export class Program<Outputs extends Tensors> {
     const recording = new Recording();
     const outputs = recordInto(recording, build);
     const steps: Step[] = [];
-    for (const node of recording.ops) {
+    for (const node of liveOps(recording.ops, outputs)) {
       const call: OpCall<unknown> = {
         gpu,
         inputs: node.inputs,
@@ -139,6 +139,18 @@ export function listTensors(tensors: Tensors): Tensor[] {
   if (tensors === undefined) return [];
   if ('storage' in tensors && 'dtype' in tensors) return [tensors as Tensor];
   return Object.values(tensors as Record<string, Tensors>).flatMap(listTensors);
+}
+
+/** The ops that something depends on: those that write in place, and those whose outputs are returned or read by such ops. */
+function liveOps(ops: readonly RecordedOp[], outputs: Tensors): RecordedOp[] {
+  const needed = new Set(listTensors(outputs).map((output) => output.storage));
+  const live: RecordedOp[] = [];
+  for (const node of [...ops].reverse()) {
+    if (node.outputs.length && !node.outputs.some((output) => needed.has(output.storage))) continue;
+    live.push(node);
+    for (const input of node.inputs) if (input) needed.add(input.storage);
+  }
+  return live.reverse();
 }
 
 async function planSteps(steps: readonly Step[], outputs: Tensors): Promise<{ plan: MemoryPlan; storages: Map<Storage, number> }> {

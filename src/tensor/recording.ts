@@ -22,6 +22,8 @@ export class Recording {
   readonly scopes: string[] = [];
   /** Positions in `ops` whose outputs carry gradients: the tape. */
   readonly tape: number[] = [];
+  /** Ranges of `ops` that the backward pass computes again instead of keeping what is inside them. */
+  readonly recomputed: { readonly first: number; readonly end: number }[] = [];
   /** False while a backward pass is recorded: gradients of gradients are not needed. */
   taping = true;
 }
@@ -96,4 +98,16 @@ export function reshape(input: Tensor, shape: Shape): Tensor {
 /** The same tensor, but gradients stop at it (torch.Tensor.detach). */
 export function detach(input: Tensor): Tensor {
   return new Tensor(input.shape, input.dtype, input.storage, input.offset);
+}
+
+/**
+ * Records a part of the model whose intermediates are not kept for the backward pass but computed again there from the
+ * part's inputs (torch.utils.checkpoint): less memory for one more forward pass. Parts must not nest.
+ */
+export function recompute<T>(build: () => T): T {
+  const recording = currentRecording();
+  const first = recording.ops.length;
+  const result = build();
+  recording.recomputed.push({ first, end: recording.ops.length });
+  return result;
 }
