@@ -98,14 +98,28 @@ export function runImageTower(
   return { taps: taps.map((layer) => tapped.get(layer)!), tokens };
 }
 
+/** The tower's final LayerNorm, over any tokens. */
+export function normPost(tower: ImageTower, tokens: Tensor): Tensor {
+  const parameter = parameterLookup(tower.parameters);
+  return layerNorm(tokens, parameter('norm_post.weight'), parameter('norm_post.bias'));
+}
+
 /**
- * CLIP's image embedding, before normalisation.
+ * Tokens in the joint space, before normalisation: final LayerNorm and projection.
  *
- * @param tokens [batch, tokens, width] of `runImageTower`; the first is the class token
+ * @param tokens [..., width]
+ * @returns [..., jointWidth]
+ */
+export function projectTokens(tower: ImageTower, tokens: Tensor): Tensor {
+  return gemm(normPost(tower, tokens), parameterLookup(tower.parameters)('projection'));
+}
+
+/**
+ * CLIP's image embedding, before normalisation: the class token in the joint space.
+ *
+ * @param tokens [batch, tokens, width] of `runImageTower`
  * @returns [batch, jointWidth]
  */
 export function projectImage(tower: ImageTower, tokens: Tensor): Tensor {
-  const parameter = parameterLookup(tower.parameters);
-  const classToken = reshape(slice(tokens, 1, 0, 1), [tokens.shape[0], tokens.shape[2]]);
-  return gemm(layerNorm(classToken, parameter('norm_post.weight'), parameter('norm_post.bias')), parameter('projection'));
+  return projectTokens(tower, reshape(slice(tokens, 1, 0, 1), [tokens.shape[0], tokens.shape[2]]));
 }

@@ -12,9 +12,9 @@ export type ClipNaming = 'hugging face' | 'openai';
 export function clipNaming(checkpoint: Checkpoint): ClipNaming {
   if (checkpoint.tensors.has('vision_model.embeddings.class_embedding')) return 'hugging face';
   if (checkpoint.tensors.has('visual.class_embedding')) return 'openai';
-  if (checkpoint.tensors.has('visual.layer1.0.conv1.weight')) throw new UserError(`${checkpoint.path}: this is a CLIP with a ResNet image tower; a vision transformer (ViT) is needed`);
+  if (checkpoint.tensors.has('visual.layer1.0.conv1.weight')) throw new UserError(`${checkpoint.file}: this is a CLIP with a ResNet image tower; a vision transformer (ViT) is needed`);
   throw new UserError(
-    `${checkpoint.path}: no CLIP image tower: neither "vision_model.embeddings.class_embedding" (Hugging Face CLIPModel) nor "visual.class_embedding" (OpenAI) is in it`,
+    `${checkpoint.file}: no CLIP image tower: neither "vision_model.embeddings.class_embedding" (Hugging Face CLIPModel) nor "visual.class_embedding" (OpenAI) is in it`,
   );
 }
 
@@ -105,8 +105,8 @@ export const logitScaleParameter: ParameterSpec = single('logit_scale', 'logit_s
 export function configOfOpenAiCheckpoint(checkpoint: Checkpoint): ClipConfig {
   const shape = (name: string, axes: number): Shape => {
     const found = checkpoint.tensors.get(name);
-    if (!found) throw new UserError(`${checkpoint.path}: there is no tensor "${name}", which an OpenAI CLIP has`);
-    if (found.shape.length !== axes) throw new UserError(`${checkpoint.path}: tensor "${name}" has ${found.shape.length} axes, ${axes} were expected`);
+    if (!found) throw new UserError(`${checkpoint.file}: there is no tensor "${name}", which an OpenAI CLIP has`);
+    if (found.shape.length !== axes) throw new UserError(`${checkpoint.file}: tensor "${name}" has ${found.shape.length} axes, ${axes} were expected`);
     return found.shape;
   };
   const layersOf = (prefix: string): number => {
@@ -118,7 +118,7 @@ export function configOfOpenAiCheckpoint(checkpoint: Checkpoint): ClipConfig {
   const grid = Math.round(Math.sqrt(shape('visual.positional_embedding', 2)[0] - 1));
   const [vocabulary, textWidth] = shape('token_embedding.weight', 2);
   const heads = (width: number, what: string): number => {
-    if (width % 64 !== 0) throw new UserError(`${checkpoint.path}: the ${what} tower is ${width} wide, not a multiple of 64: put a config.json beside the file that says how many heads it has`);
+    if (width % 64 !== 0) throw new UserError(`${checkpoint.file}: the ${what} tower is ${width} wide, not a multiple of 64: put a config.json beside the file that says how many heads it has`);
     return width / 64;
   };
   return {

@@ -1,11 +1,11 @@
 import { concatenate } from '../../ops/concatenate.ts';
 import { cosineSoftmax } from '../../ops/cosine_softmax.ts';
 import { gemm } from '../../ops/gemm.ts';
-import { layerNorm } from '../../ops/layer_norm.ts';
 import { neighbourhoodPool } from '../../ops/neighbourhood_pool.ts';
 import { upsampleMean } from '../../ops/upsample_mean.ts';
 import { reshape, scope } from '../../tensor/recording.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
+import { type ImageTower, normPost, projectTokens } from '../clip/image_tower.ts';
 import type { MfpConfig } from './config.ts';
 
 /**
@@ -25,10 +25,7 @@ export interface AnomalyMapOptions {
   readonly config: MfpConfig;
   /** MFP's parameters. */
   readonly parameter: (name: string) => Tensor;
-  /** Weight and bias of the image tower's final LayerNorm, for `adapter.lnPost`. */
-  readonly normPost: { readonly weight: Tensor; readonly bias: Tensor };
-  /** Patches per side. */
-  readonly grid: number;
+  readonly tower: ImageTower;
   /** Side of the map in pixels. */
   readonly size: number;
   readonly temperature: number;
@@ -38,17 +35,18 @@ export interface AnomalyMapOptions {
  * The anomaly map of one pass through the image tower (eq. 7-13): adapters, multi-patch feature aggregation, similarity
  * with the two texts, upsampling and the mean over the stages.
  *
- * @param taps per stage [batch, patches, Dv]
+ * @param taps of all four stages, [batch, patches, Dv] each
  * @param text [batch or 1, 2, De]
- * @returns the map [batch, size, size], probabilities of "abnormal", and the adapted features of each stage
+ * @returns the map [batch, size, size], probabilities of "abnormal", and the adapted features of each stage in `map.stages`
  */
 export function anomalyMap(taps: readonly Tensor[], text: Tensor, options: AnomalyMapOptions): { readonly map: Tensor; readonly adapted: readonly Tensor[] } {
-  const { config, parameter, normPost, grid, size, temperature } = options;
+  const { config, parameter, tower, size, temperature } = options;
+  const { grid } = tower;
   const adapted: Tensor[] = [];
-  const perStage = taps.map((tap, stage) =>
-    scope(`stage ${stage + 1}`, () => {
-      const patches = config.adapter.lnPost ? layerNorm(tap, normPost.weight, normPost.bias) : tap;
-      const features = adapt(parameter, stage, patches);
+  const perStage = config.map.stages.map((stage) =>
+    scope(`stage ${stage}`, () => {
+      const tap = taps[stage - 1];
+      const features = config.adapter.enabled ? adapt(parameter, stage - 1, config.adapter.lnPost ? normPost(tower, tap) : tap) : projectTokens(tower, tap);
       adapted.push(features);
       const aggregated = config.mpfa.enabled && config.mpfa.size > 1 ? neighbourhoodPool(features, { rows: grid, columns: grid, size: config.mpfa.size }) : features;
       const probability = cosineSoftmax(aggregated, text, { temperature });

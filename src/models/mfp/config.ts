@@ -31,6 +31,8 @@ export interface MfpConfig {
   };
   /** Adapters, eq. 7. */
   readonly adapter: {
+    /** False: CLIP's own final LayerNorm and projection stand in for the adapters, as in plain zero-shot CLIP. */
+    readonly enabled: boolean;
     /** Width between the two Linears; null: the joint width. */
     readonly hidden: number | null;
     /** Whether the taps pass the image tower's final LayerNorm first. */
@@ -45,6 +47,8 @@ export interface MfpConfig {
   readonly map: {
     /** Factor on the cosine similarities; null: CLIP's own exp(logit_scale). */
     readonly temperature: number | null;
+    /** Quarters of the image tower (1 to 4) whose maps are averaged. */
+    readonly stages: readonly number[];
   };
   /** Mask prompting, eq. 14-18. */
   readonly mp: {
@@ -68,18 +72,42 @@ export const defaultMfpConfig: MfpConfig = {
   cnn: { size: 224 },
   i2tp: { enabled: true, concat: 'feature' },
   sp: { enabled: true, count: 5, stages: [1], keepPrompts: true },
-  adapter: { hidden: null, lnPost: false },
+  adapter: { enabled: true, hidden: null, lnPost: false },
   mpfa: { enabled: true, size: 3 },
-  map: { temperature: null },
+  map: { temperature: null, stages: [1, 2, 3, 4] },
   mp: { enabled: true, detach: true },
   loss: { gamma: 2, focal: 1, dice: 1, bce: 1 },
 };
+
+/**
+ * Zero-shot CLIP without anything of MFP-CLIP, in the same frame: the last layer's patch tokens through CLIP's own final
+ * LayerNorm and projection against the two prompts. What `detect` runs without a trained model, and the baseline of
+ * evaluations.
+ */
+export const plainClipConfig: MfpConfig = {
+  ...defaultMfpConfig,
+  i2tp: { ...defaultMfpConfig.i2tp, enabled: false },
+  sp: { ...defaultMfpConfig.sp, enabled: false },
+  adapter: { ...defaultMfpConfig.adapter, enabled: false },
+  mpfa: { ...defaultMfpConfig.mpfa, enabled: false },
+  map: { ...defaultMfpConfig.map, stages: [4] },
+  mp: { ...defaultMfpConfig.mp, enabled: false },
+};
+
+/** Whether a configuration looks at the CNN's features at all. */
+export function needsCnn({ i2tp, sp }: MfpConfig): boolean {
+  return i2tp.enabled || sp.enabled;
+}
 
 type Rule = { readonly check: (value: unknown) => boolean; readonly want: string };
 
 const flag: Rule = { check: (value) => typeof value === 'boolean', want: 'true or false' };
 const positiveInteger: Rule = { check: (value) => Number.isSafeInteger(value) && (value as number) >= 1, want: 'a whole number of at least 1' };
 const nonNegative: Rule = { check: (value) => Number.isFinite(value) && (value as number) >= 0, want: 'a number of at least 0' };
+const stages: Rule = {
+  check: (value) => Array.isArray(value) && value.length > 0 && value.every((stage) => [1, 2, 3, 4].includes(stage)) && new Set(value).size === value.length,
+  want: 'a list of different stages from 1 to 4',
+};
 const orNull = ({ check, want }: Rule): Rule => ({ check: (value) => value === null || check(value), want: `${want}, or null` });
 
 const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
@@ -89,15 +117,12 @@ const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   sp: {
     enabled: flag,
     count: positiveInteger,
-    stages: {
-      check: (value) => Array.isArray(value) && value.length > 0 && value.every((stage) => [1, 2, 3, 4].includes(stage)) && new Set(value).size === value.length,
-      want: 'a list of different stages from 1 to 4',
-    },
+    stages,
     keepPrompts: flag,
   },
-  adapter: { hidden: orNull(positiveInteger), lnPost: flag },
+  adapter: { enabled: flag, hidden: orNull(positiveInteger), lnPost: flag },
   mpfa: { enabled: flag, size: { check: (value) => [1, 3, 5].includes(value as number), want: '1, 3 or 5' } },
-  map: { temperature: orNull({ check: (value) => Number.isFinite(value) && (value as number) > 0, want: 'a number above 0' }) },
+  map: { temperature: orNull({ check: (value) => Number.isFinite(value) && (value as number) > 0, want: 'a number above 0' }), stages },
   mp: { enabled: flag, detach: flag },
   loss: { gamma: nonNegative, focal: nonNegative, dice: nonNegative, bce: nonNegative },
 };

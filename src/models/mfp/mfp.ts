@@ -36,7 +36,7 @@ export interface MfpOutputs {
   readonly taps: readonly Tensor[];
   /** The same of the first pass. */
   readonly coarseTaps: readonly Tensor[];
-  /** Adapted features of each stage [batch, patches, De], of the last pass. */
+  /** Adapted features of each averaged stage [batch, patches, De], of the last pass. */
   readonly adapted: readonly Tensor[];
   /** [batch, size, size]: the map of the first pass. */
   readonly coarseMap: Tensor;
@@ -51,13 +51,13 @@ export interface MfpOutputs {
  *
  * @param tokens [2, n, Dt], token embeddings of the two prompts
  * @param endOfText u32[batch × 2], or u32[2] without I2TP: positions of the prompts' last tokens
- * @param features [batch, Dc]; not used without I2TP
+ * @param features [batch, Dc]; undefined without I2TP
  * @returns [batch, 2, De], or [1, 2, De] without I2TP
  */
-export function mfpText(model: Mfp, tokens: Tensor, endOfText: Tensor, features: Tensor): Tensor {
+export function mfpText(model: Mfp, tokens: Tensor, endOfText: Tensor, features: Tensor | undefined): Tensor {
   const { i2tp } = model.config;
   return scope('text', () => {
-    const embedded = i2tp.enabled ? imageToTextPrompting(i2tp, parameterLookup(model.parameters), features, tokens) : tokens;
+    const embedded = i2tp.enabled ? imageToTextPrompting(i2tp, parameterLookup(model.parameters), features!, tokens) : tokens;
     const text = runTextTower(model.text, embedded, endOfText);
     return reshape(text, [text.shape[0] / 2, 2, text.shape[1]]);
   });
@@ -67,27 +67,19 @@ export function mfpText(model: Mfp, tokens: Tensor, endOfText: Tensor, features:
  * Records both passes of MFP-CLIP over a batch.
  *
  * @param image [batch, 3, size, size], CLIP-normalised
- * @param features [batch, Dc], the CNN's pooled features of the same images
+ * @param features [batch, Dc], the CNN's pooled features of the same images; undefined where the configuration needs none
  * @param text [batch or 1, 2, De], of `mfpText`
  * @throws UserError when the tower has no four equal stages
  */
-export function mfpForward(model: Mfp, image: Tensor, features: Tensor, text: Tensor): MfpOutputs {
+export function mfpForward(model: Mfp, image: Tensor, features: Tensor | undefined, text: Tensor): MfpOutputs {
   const { config, image: tower, temperature } = model;
   const parameter = parameterLookup(model.parameters);
   const { layers } = tower.config.vision;
   if (layers % stageCount !== 0) throw new UserError(`the image tower has ${layers} layers; MFP-CLIP taps it after each quarter, so they must be a multiple of ${stageCount}`);
   const tapLayers = Array.from({ length: stageCount }, (_, stage) => ((stage + 1) * layers) / stageCount);
-  const towerParameter = parameterLookup(tower.parameters);
-  const mapOptions = {
-    config,
-    parameter,
-    normPost: { weight: towerParameter('norm_post.weight'), bias: towerParameter('norm_post.bias') },
-    grid: tower.grid,
-    size: image.shape[2],
-    temperature,
-  };
+  const mapOptions = { config, parameter, tower, size: image.shape[2], temperature };
   const prompts: LayerPrompts | undefined = config.sp.enabled
-    ? { tokens: selfPrompts(parameter, features), layers: promptedLayers(config.sp.stages, layers), keep: config.sp.keepPrompts }
+    ? { tokens: selfPrompts(parameter, features!), layers: promptedLayers(config.sp.stages, layers), keep: config.sp.keepPrompts }
     : undefined;
   const pass = (name: string, embedded: Tensor): { taps: readonly Tensor[]; map: Tensor; adapted: readonly Tensor[] } =>
     scope(name, () => {

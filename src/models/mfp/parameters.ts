@@ -62,7 +62,7 @@ export function mfpParameters(config: MfpConfig, sizes: MfpSizes): TrainedSpec[]
     );
   }
   const hidden = config.adapter.hidden ?? jointWidth;
-  for (let stage = 0; stage < stageCount; stage++) {
+  for (let stage = 0; config.adapter.enabled && stage < stageCount; stage++) {
     specs.push(...linear(`adapter.${stage}.fc1`, hidden, visionWidth), ...linear(`adapter.${stage}.fc2`, jointWidth, hidden));
   }
   if (config.mp.enabled) specs.push(...linear('mp.fuse', visionWidth, 2 * visionWidth, 'identity first'));

@@ -54,8 +54,8 @@ export function resnetConfig(kind: ResnetConfig['kind'], stemWidth: number, dept
 export function configOfResnetCheckpoint(checkpoint: Checkpoint): ResnetConfig {
   const outputOf = (name: string, axes = 4): number => {
     const found = checkpoint.tensors.get(name);
-    if (!found) throw new UserError(`${checkpoint.path}: there is no tensor "${name}"; a ResNet with torchvision's or timm's names is needed`);
-    if (found.shape.length !== axes) throw new UserError(`${checkpoint.path}: tensor "${name}" has ${found.shape.length} axes, ${axes} were expected`);
+    if (!found) throw new UserError(`${checkpoint.file}: there is no tensor "${name}"; a ResNet with torchvision's or timm's names is needed`);
+    if (found.shape.length !== axes) throw new UserError(`${checkpoint.file}: tensor "${name}" has ${found.shape.length} axes, ${axes} were expected`);
     return found.shape[0];
   };
   const stemWidth = outputOf('conv1.weight');
