@@ -95,9 +95,9 @@ export function checkParameters(checkpoint: Checkpoint, specs: readonly Paramete
   for (const { parts } of specs) {
     for (const { name, shape } of parts) {
       const found = checkpoint.tensors.get(name);
-      if (!found) throw new UserError(`${checkpoint.path}: there is no tensor "${name}", which ${because} asks for`);
+      if (!found) throw new UserError(`${checkpoint.file}: there is no tensor "${name}", which ${because} asks for`);
       if (formatShape(found.shape) !== formatShape(shape)) {
-        throw new UserError(`${checkpoint.path}: tensor "${name}" has the shape ${formatShape(found.shape)}, ${because} asks for ${formatShape(shape)}`);
+        throw new UserError(`${checkpoint.file}: tensor "${name}" has the shape ${formatShape(found.shape)}, ${because} asks for ${formatShape(shape)}`);
       }
     }
   }

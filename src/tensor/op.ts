@@ -42,6 +42,11 @@ export interface Variant<Attributes> {
   readonly name: string;
   /** One sentence for `doctor`: when this variant is the right one. */
   readonly purpose?: string;
+  /**
+   * True for the readable first rung of an op's ladder: it runs where no other variant does, or when it is forced, and is
+   * never measured against them.
+   */
+  readonly reference?: boolean;
   /** Whether it can run there on those inputs; default: always. */
   supports?(call: OpCall<Attributes>): boolean;
   /** The dispatches, in order. */

@@ -91,19 +91,21 @@ export class VariantTable {
       }
       // The forced variant exists but not for these inputs: the others stand in.
     }
-    if (supported.length === 1) return note(supported[0], 'only one');
+    const serious = supported.filter((variant) => !variant.reference);
+    const candidates = serious.length ? serious : supported;
+    if (candidates.length === 1) return note(candidates[0], 'only one');
     const preference = op.preferred?.(call);
-    const fallback = supported.find((variant) => variant.name === preference) ?? supported[0];
+    const fallback = candidates.find((variant) => variant.name === preference) ?? candidates[0];
     if (this.#policy.mode === 'default' || !this.#writable) return note(fallback, 'default');
     let choice = this.#measured.get(key);
     if (!choice) {
-      choice = await this.#measure(op, call, supported);
+      choice = await this.#measure(op, call, candidates);
       this.#measured.set(key, choice);
       await this.#save();
       // What cannot be remembered must not be used, or the next run could choose otherwise and give other bits.
       if (!this.#writable) return note(fallback, 'default');
     }
-    return note(supported.find((variant) => variant.name === choice.variant) ?? fallback, 'measured');
+    return note(candidates.find((variant) => variant.name === choice.variant) ?? fallback, 'measured');
   }
 
   async #save(): Promise<void> {

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UserError } from '../../errors.ts';
+import type { ImageNormalisation } from '../../data/preprocess.ts';
 import type { Gpu } from '../../gpu/device.ts';
 import { type Checkpoint, openCheckpoint } from '../../io/safetensors.ts';
 import { type ParameterSpec, checkParameters, loadParameters } from '../../nn/parameters.ts';
@@ -17,13 +18,6 @@ import {
   tokenEmbeddingParameter,
 } from './parameters.ts';
 import type { TextTower } from './text_tower.ts';
-
-/** Parts of CLIP's `preprocessor_config.json` that matter here. */
-export interface ImageNormalisation {
-  /** Per channel, of values from 0 to 1. */
-  readonly mean: readonly [number, number, number];
-  readonly std: readonly [number, number, number];
-}
 
 /** OpenAI's own constants, for checkpoints without `preprocessor_config.json`. */
 const clipNormalisation: ImageNormalisation = {
@@ -75,6 +69,7 @@ function readJson(file: string): unknown {
   }
 }
 
+/** Reads the parts of `preprocessor_config.json` that matter here. */
 function readNormalisation(folder: string): ImageNormalisation {
   const file = join(folder, 'preprocessor_config.json');
   if (!existsSync(file)) return clipNormalisation;

@@ -106,10 +106,10 @@ export interface MfpCheckpoint {
 /**
  * Reads `mfp.safetensors`.
  *
- * @param sizes of the CLIP and CNN that it is to be used with
+ * @param sizesFor gives the sizes of the CLIP and CNN that it is to be used with; throws when its configuration needs more
  * @throws UserError naming the file and the tensor or field that is wrong or belongs to another CLIP or CNN
  */
-export async function readMfp(file: string, sizes: MfpSizes): Promise<MfpCheckpoint> {
+export async function readMfp(file: string, sizesFor: (config: MfpConfig) => MfpSizes): Promise<MfpCheckpoint> {
   const checkpoint = await openSafetensors(file);
   try {
     const { config: json, ...metadata } = checkpoint.metadata;
@@ -121,7 +121,7 @@ export async function readMfp(file: string, sizes: MfpSizes): Promise<MfpCheckpo
       throw new UserError(`${file}: the "config" in its metadata is not valid JSON: ${(error as Error).message}`);
     }
     const config = parseMfpConfig(parsed, file);
-    const specs = mfpParameters(config, sizes);
+    const specs = mfpParameters(config, sizesFor(config));
     checkParameters(checkpoint, specs, 'its configuration with this CLIP and CNN');
     const values: ParameterValues = new Map();
     for (const spec of specs) values.set(spec.name, { shape: parameterShape(spec), values: toDeviceOrder(spec, await readParameter(checkpoint, spec)) });

@@ -1,6 +1,7 @@
 import type { Gpu } from '../../gpu/device.ts';
 import { openCheckpoint } from '../../io/safetensors.ts';
 import { checkParameters, parameterShape, readParameter, toDeviceOrder } from '../../nn/parameters.ts';
+import type { ImageNormalisation } from '../../data/preprocess.ts';
 import { convolution } from '../../ops/convolution.ts';
 import { type Tensor, freeTensor, tensor } from '../../tensor/tensor.ts';
 import { type ResnetConfig, configOfResnetCheckpoint } from './config.ts';
@@ -11,10 +12,10 @@ import { channelsLast, resnetFeatures } from './resnet.ts';
 const epsilon = 1e-5;
 
 /** ImageNet's constants, which torchvision's and timm's ResNets are trained with. */
-export const imageNetNormalisation = {
+export const imageNetNormalisation: ImageNormalisation = {
   mean: [0.485, 0.456, 0.406],
   std: [0.229, 0.224, 0.225],
-} as const;
+};
 
 /** A frozen ResNet on the device, BatchNorm folded into its convolutions. */
 export interface Cnn {

@@ -1,0 +1,21 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { readFileSync } from 'node:fs';
+import { UserError } from '../errors.ts';
+import { detectCommand } from './detect.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
+
+const program = new Command('mfp-clip')
+  .description('Zero-shot industrial anomaly detection with MFP-CLIP on WebGPU: a photo and the name of the object in it give a score and a map of the defect.')
+  .version(version)
+  .showHelpAfterError('(run with --help for all options)')
+  .addCommand(detectCommand());
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // A mistake of the person's gets one clear line; a mistake of ours gets the trace.
+  process.stderr.write(error instanceof UserError ? `mfp-clip: ${error.message}\n` : `mfp-clip: ${(error as Error).stack}\n`);
+  process.exitCode = 1;
+}

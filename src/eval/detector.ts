@@ -1,0 +1,200 @@
+import type { RgbImage } from '../data/image.ts';
+import { Preprocessor } from '../data/preprocess.ts';
+import { Gpu } from '../gpu/device.ts';
+import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
+import { type MfpOutputs, mfpForward, mfpText } from '../models/mfp/mfp.ts';
+import { imageNetNormalisation } from '../models/resnet/cnn.ts';
+import { cast } from '../ops/cast.ts';
+import { type KernelTime, Program } from '../tensor/program.ts';
+import { type Tensor, copyOf, copyTensor, emptyTensor, freeTensor, readTensor, tensor, writeTensor } from '../tensor/tensor.ts';
+import { type VariantPolicy, configureVariants } from '../tensor/variants.ts';
+
+/** What `loadModel` needs: the files of a model, and how to run it. */
+export interface ModelOptions extends MfpSource {
+  /** Part of the adapter's name; default: MFP_CLIP_ADAPTER, else the best one. */
+  readonly adapter?: string;
+  /** Upper bound of device memory in bytes. */
+  readonly memoryBudget?: number;
+  /** How kernel variants are chosen; default: each op's fixed table. */
+  readonly variants?: VariantPolicy;
+  /** A device that is open already; it is then not closed with the model. */
+  readonly gpu?: Gpu;
+}
+
+/** What the detector says of one image. */
+export interface Detection {
+  /** The largest value of the map (eq. 13), from 0 (normal) to 1. */
+  readonly score: number;
+  /** [size, size], row by row: the probability of "abnormal" at each pixel of the resized image. */
+  readonly map: Float32Array;
+  /** The map of the first pass, before mask prompting. */
+  readonly coarseMap: Float32Array;
+  /** Side of the maps in pixels. */
+  readonly size: number;
+}
+
+/** The programs for one batch size, and the tensors to write before a run. */
+interface BatchRunner {
+  readonly image: Tensor;
+  readonly cnnImage: Tensor | undefined;
+  readonly endOfText: Tensor;
+  readonly program: Program<Pick<MfpOutputs, 'map' | 'coarseMap' | 'score'>>;
+}
+
+/** Text of one class, ready to be used again. */
+interface ClassText {
+  readonly embeddings: Float32Array;
+  readonly endOfText: readonly [number, number];
+  /** Text features [1, 2, De], where they do not depend on the image. */
+  readonly features: Tensor | undefined;
+}
+
+/** MFP-CLIP ready to look at photos. Made by `loadModel`. */
+export class Detector {
+  readonly gpu: Gpu;
+  readonly loaded: LoadedMfp;
+  readonly #ownsGpu: boolean;
+  readonly #preprocessor: Preprocessor;
+  readonly #tokens: Tensor;
+  /** Holds the class's text features for the programs that do not compute them. */
+  readonly #textFeatures: Tensor;
+  readonly #runners = new Map<number, BatchRunner>();
+  readonly #classes = new Map<string, ClassText>();
+
+  /** Use `loadModel`. */
+  constructor(gpu: Gpu, loaded: LoadedMfp, ownsGpu: boolean) {
+    this.gpu = gpu;
+    this.loaded = loaded;
+    this.#ownsGpu = ownsGpu;
+    const { clip, cnn, model, imageSize, precision, sizes } = loaded;
+    this.#preprocessor = new Preprocessor(gpu, [
+      { size: imageSize, ...clip.normalisation },
+      ...(cnn ? [{ size: model.config.cnn.size, ...imageNetNormalisation }] : []),
+    ]);
+    this.#tokens = emptyTensor(gpu, [2, sizes.context, sizes.textWidth], precision, 'token embeddings');
+    this.#textFeatures = emptyTensor(gpu, [1, 2, sizes.jointWidth], precision, 'text features');
+  }
+
+  /** Side of the maps in pixels. */
+  get size(): number {
+    return this.loaded.imageSize;
+  }
+
+  /**
+   * Looks for defects in photos of one class of object.
+   *
+   * @param images any number; they run as one batch, so device memory grows with them
+   * @param className words for the object: "metal nut"
+   * @returns one result per image, in order
+   */
+  async detect(images: readonly RgbImage[], className: string): Promise<Detection[]> {
+    if (!images.length) return [];
+    const runner = await this.#prepare(images, className);
+    await runner.program.run();
+    const { map, coarseMap, score } = runner.program.outputs;
+    const [maps, coarseMaps, scores] = [await readTensor(this.gpu, map), await readTensor(this.gpu, coarseMap), await readTensor(this.gpu, score)];
+    const area = this.size * this.size;
+    return images.map((_, i) => ({
+      score: scores[i],
+      map: maps.slice(i * area, (i + 1) * area),
+      coarseMap: coarseMaps.slice(i * area, (i + 1) * area),
+      size: this.size,
+    }));
+  }
+
+  /** Runs once over the images with every kernel timed on the GPU's clock. */
+  async time(images: readonly RgbImage[], className: string): Promise<KernelTime[]> {
+    return (await this.#prepare(images, className)).program.time();
+  }
+
+  async #prepare(images: readonly RgbImage[], className: string): Promise<BatchRunner> {
+    const runner = await this.#runnerFor(images.length);
+    const text = await this.#textOf(className);
+    writeTensor(this.gpu, this.#tokens, text.embeddings);
+    if (text.features) copyTensor(this.gpu, text.features, this.#textFeatures);
+    writeTensor(this.gpu, runner.endOfText, images.flatMap(() => text.endOfText));
+    const batches = [runner.image, ...(runner.cnnImage ? [runner.cnnImage] : [])];
+    for (const [i, image] of images.entries()) await this.#preprocessor.load(image, batches, i);
+    return runner;
+  }
+
+  async #textOf(className: string): Promise<ClassText> {
+    let text = this.#classes.get(className);
+    if (!text) {
+      const { model } = this.loaded;
+      const { embeddings, endOfText } = await this.loaded.prompts(className);
+      let features: Tensor | undefined;
+      if (!model.config.i2tp.enabled) {
+        writeTensor(this.gpu, this.#tokens, embeddings);
+        const ends = tensor(this.gpu, endOfText, [2], 'u32', 'end of text');
+        const program = await Program.record(this.gpu, () => mfpText(model, this.#tokens, ends, undefined), { label: 'text features' });
+        await program.run();
+        features = copyOf(this.gpu, program.outputs, `text features of ${className}`);
+        program.destroy();
+        freeTensor(this.gpu, ends);
+      }
+      text = { embeddings, endOfText, features };
+      this.#classes.set(className, text);
+    }
+    return text;
+  }
+
+  async #runnerFor(batch: number): Promise<BatchRunner> {
+    let runner = this.#runners.get(batch);
+    if (!runner) {
+      const { model, cnn, precision, imageSize } = this.loaded;
+      const cnnSize = model.config.cnn.size;
+      const image = emptyTensor(this.gpu, [batch, 3, imageSize, imageSize], 'f32', 'images');
+      const cnnImage = cnn && emptyTensor(this.gpu, [batch, 3, cnnSize, cnnSize], 'f32', 'CNN images');
+      const endOfText = emptyTensor(this.gpu, [2 * batch], 'u32', 'end of text');
+      const program = await Program.record(
+        this.gpu,
+        () => {
+          const features = cnn && cnn.features(cast(cnnImage!, precision));
+          const text = model.config.i2tp.enabled ? mfpText(model, this.#tokens, endOfText, features) : this.#textFeatures;
+          const { map, coarseMap, score } = mfpForward(model, cast(image, precision), features, text);
+          return { map, coarseMap, score };
+        },
+        { label: `detect, batch ${batch}` },
+      );
+      runner = { image, cnnImage, endOfText, program };
+      this.#runners.set(batch, runner);
+    }
+    return runner;
+  }
+
+  /** Frees everything; the process can then end. */
+  close(): void {
+    this.#preprocessor.destroy();
+    for (const { image, cnnImage, endOfText, program } of this.#runners.values()) {
+      program.destroy();
+      for (const unused of [image, cnnImage, endOfText]) if (unused) freeTensor(this.gpu, unused);
+    }
+    for (const { features } of this.#classes.values()) if (features) freeTensor(this.gpu, features);
+    freeTensor(this.gpu, this.#tokens);
+    freeTensor(this.gpu, this.#textFeatures);
+    this.loaded.destroy();
+    if (this.#ownsGpu) this.gpu.close();
+  }
+}
+
+/**
+ * Loads MFP-CLIP for detection.
+ *
+ * @example
+ * const detector = await loadModel({ clip: 'clip-vit-large-patch14', cnn: 'resnet50.safetensors', mfp: 'mfp.safetensors' });
+ * const [{ score, map }] = await detector.detect([await readImage('photo.png')], 'metal nut');
+ * detector.close();
+ *
+ * @throws UserError naming the file, tensor, option or adapter that is wrong or missing, and what to do
+ */
+export async function loadModel(options: ModelOptions): Promise<Detector> {
+  const gpu = options.gpu ?? (await Gpu.open({ adapter: options.adapter, memoryBudget: options.memoryBudget }));
+  try {
+    if (options.variants) configureVariants(gpu, options.variants);
+    return new Detector(gpu, await loadMfp(gpu, options), !options.gpu);
+  } catch (error) {
+    if (!options.gpu) gpu.close();
+    throw error;
+  }
+}
