@@ -19,6 +19,8 @@ export interface VariantPolicy {
   readonly mode: 'default' | 'measure';
   /** Variants that are used whatever was measured, by op: `{ gemm: 'tiled' }`. */
   readonly forced?: Readonly<Record<string, string>>;
+  /** Choices of an earlier run that this one goes on from, by the keys of `VariantTable.chosen`; they come before measurements. */
+  readonly pinned?: Readonly<Record<string, string>>;
   /** Where measurements are kept; default: `variants/<key>.json` in the user's cache folder. */
   readonly file?: string;
 }
@@ -29,6 +31,9 @@ export interface MeasuredChoice {
   /** Median milliseconds of each variant that was measured. */
   readonly milliseconds: Readonly<Record<string, number>>;
 }
+
+/** Why a variant runs. */
+export type VariantReason = 'forced' | 'pinned' | 'measured' | 'default' | 'only one';
 
 /** Timed runs of a variant; the median of an odd number is one of them. */
 const measuredRuns = 3;
@@ -46,7 +51,7 @@ export class VariantTable {
   readonly #file: string;
   readonly #measured = new Map<string, MeasuredChoice>();
   /** Everything chosen so far, for `doctor` and training checkpoints. */
-  readonly chosen = new Map<string, { variant: string; reason: 'forced' | 'measured' | 'default' | 'only one' }>();
+  readonly chosen = new Map<string, { variant: string; reason: VariantReason }>();
   #writable = true;
 
   constructor(gpu: Gpu, policy: VariantPolicy) {
@@ -78,7 +83,7 @@ export class VariantTable {
     if (!supported.length) throw new Error(`${op.name}: no variant runs on ${this.#gpu.adapter.description} with ${call.inputs.join(', ')}`);
     const shape = op.shapeClass?.(call.inputs, call.attributes) ?? '';
     const key = `${op.name}|${call.inputs.find((input) => input)?.dtype ?? ''}|${shape}`;
-    const note = (variant: Variant<A>, reason: 'forced' | 'measured' | 'default' | 'only one'): Variant<A> => {
+    const note = (variant: Variant<A>, reason: VariantReason): Variant<A> => {
       this.chosen.set(key, { variant: variant.name, reason });
       return variant;
     };
@@ -91,6 +96,8 @@ export class VariantTable {
       }
       // The forced variant exists but not for these inputs: the others stand in.
     }
+    const pinned = supported.find((variant) => variant.name === this.#policy.pinned?.[key]);
+    if (pinned) return note(pinned, 'pinned');
     const serious = supported.filter((variant) => !variant.reference);
     const candidates = serious.length ? serious : supported;
     if (candidates.length === 1) return note(candidates[0], 'only one');

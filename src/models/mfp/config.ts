@@ -1,4 +1,4 @@
-import { UserError } from '../../errors.ts';
+import { type Rule, type Rules, flag, nonNegative, oneOf, orNull, parseSettings, positive, positiveInteger } from '../../settings.ts';
 
 /**
  * Everything that the paper leaves open or ablates, with this project's reading as the default
@@ -99,55 +99,31 @@ export function needsCnn({ i2tp, sp }: MfpConfig): boolean {
   return i2tp.enabled || sp.enabled;
 }
 
-type Rule = { readonly check: (value: unknown) => boolean; readonly want: string };
-
-const flag: Rule = { check: (value) => typeof value === 'boolean', want: 'true or false' };
-const positiveInteger: Rule = { check: (value) => Number.isSafeInteger(value) && (value as number) >= 1, want: 'a whole number of at least 1' };
-const nonNegative: Rule = { check: (value) => Number.isFinite(value) && (value as number) >= 0, want: 'a number of at least 0' };
 const stages: Rule = {
   check: (value) => Array.isArray(value) && value.length > 0 && value.every((stage) => [1, 2, 3, 4].includes(stage)) && new Set(value).size === value.length,
   want: 'a list of different stages from 1 to 4',
 };
-const orNull = ({ check, want }: Rule): Rule => ({ check: (value) => value === null || check(value), want: `${want}, or null` });
 
-const rules: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
+/** What each field may be. */
+export const mfpRules: Rules = {
   image: { size: positiveInteger },
   cnn: { size: positiveInteger },
-  i2tp: { enabled: flag, concat: { check: (value) => value === 'feature' || value === 'token', want: '"feature" or "token"' } },
-  sp: {
-    enabled: flag,
-    count: positiveInteger,
-    stages,
-    keepPrompts: flag,
-  },
+  i2tp: { enabled: flag, concat: oneOf('feature', 'token') },
+  sp: { enabled: flag, count: positiveInteger, stages, keepPrompts: flag },
   adapter: { enabled: flag, hidden: orNull(positiveInteger), lnPost: flag },
-  mpfa: { enabled: flag, size: { check: (value) => [1, 3, 5].includes(value as number), want: '1, 3 or 5' } },
-  map: { temperature: orNull({ check: (value) => Number.isFinite(value) && (value as number) > 0, want: 'a number above 0' }), stages },
+  mpfa: { enabled: flag, size: oneOf(1, 3, 5) },
+  map: { temperature: orNull(positive), stages },
   mp: { enabled: flag, detach: flag },
   loss: { gamma: nonNegative, focal: nonNegative, dice: nonNegative, bce: nonNegative },
 };
 
 /**
- * A full configuration from a partial one, such as the JSON of a checkpoint or a configuration file.
+ * A full configuration from a partial one, such as the JSON of a checkpoint.
  *
  * @param partial an object with some of the sections and fields; others take their defaults
  * @param source where it comes from, for errors
  * @throws UserError naming the field that is unknown or has a value of the wrong kind
  */
 export function parseMfpConfig(partial: unknown, source: string): MfpConfig {
-  if (typeof partial !== 'object' || partial === null || Array.isArray(partial)) throw new UserError(`${source}: the configuration must be a JSON object`);
-  const result = structuredClone(defaultMfpConfig) as unknown as Record<string, Record<string, unknown>>;
-  for (const [section, fields] of Object.entries(partial)) {
-    if (!Object.hasOwn(rules, section)) throw new UserError(`${source}: unknown section "${section}"; there are ${Object.keys(rules).join(', ')}`);
-    if (typeof fields !== 'object' || fields === null) throw new UserError(`${source}: "${section}" must be an object`);
-    for (const [field, value] of Object.entries(fields)) {
-      if (!Object.hasOwn(rules[section], field)) {
-        throw new UserError(`${source}: unknown field "${section}.${field}"; "${section}" has ${Object.keys(rules[section]).join(', ')}`);
-      }
-      const { check, want } = rules[section][field];
-      if (!check(value)) throw new UserError(`${source}: ${section}.${field} must be ${want}, not ${JSON.stringify(value)}`);
-      result[section][field] = value;
-    }
-  }
-  return result as unknown as MfpConfig;
+  return parseSettings(partial, defaultMfpConfig, mfpRules, source);
 }

@@ -12,16 +12,18 @@ import type { MfpConfig } from './config.ts';
  *
  * @param parameter MFP's parameters
  * @param features [batch, Dc], the CNN's pooled features
- * @param tokens [2, n, Dt], token embeddings of the normal and the abnormal prompt, without positions
+ * @param tokens [2, n, Dt], token embeddings of the normal and the abnormal prompt without positions, the same for all
+ *   images, or [batch × 2, n, Dt] for images of different classes
  * @returns [batch × 2, n, Dt], normal and abnormal in turn
  */
 export function imageToTextPrompting(config: MfpConfig['i2tp'], parameter: (name: string) => Tensor, features: Tensor, tokens: Tensor): Tensor {
   return scope('i2tp', () => {
-    const [prompts, context, width] = tokens.shape;
+    const [, context, width] = tokens.shape;
     const batch = features.shape[0];
+    const prompts = 2;
     const projected = gemm(features, parameter('i2tp.image_proj.weight'), { bias: parameter('i2tp.image_proj.bias') });
-    // The same prompts for every image.
-    const repeated = reshape(repeatRows(reshape(tokens, [sizeOf(tokens.shape)]), batch), [batch * prompts, context, width]);
+    const shared = tokens.shape[0] !== batch * prompts;
+    const repeated = !shared ? tokens : reshape(repeatRows(reshape(tokens, [sizeOf(tokens.shape)]), batch), [batch * prompts, context, width]);
     if (config.concat === 'feature') {
       const perToken = reshape(repeatRows(projected, prompts * context), [batch * prompts, context, width]);
       return gemm(concatenate(repeated, perToken, 2), parameter('i2tp.fuse.weight'), { bias: parameter('i2tp.fuse.bias') });

@@ -49,7 +49,7 @@ export interface MfpOutputs {
 /**
  * Records the text features (eq. 1-2). Without I2TP they depend on the class alone and can be kept.
  *
- * @param tokens [2, n, Dt], token embeddings of the two prompts
+ * @param tokens [2, n, Dt], token embeddings of the two prompts, or [batch × 2, n, Dt] for images of different classes
  * @param endOfText u32[batch × 2], or u32[2] without I2TP: positions of the prompts' last tokens
  * @param features [batch, Dc]; undefined without I2TP
  * @returns [batch, 2, De], or [1, 2, De] without I2TP
