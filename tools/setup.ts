@@ -3,7 +3,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { UserError } from '../src/errors.ts';
-import { adviceWithoutAdapter, oldestMesa, readOsRelease, unpackedDriverFolder } from '../src/gpu/driver.ts';
+import { installAdvice, oldestMesa, readOsRelease, unpackedDriverFolder } from '../src/gpu/driver.ts';
 import { Apt, hasApt, usableMesa } from './setup/apt.ts';
 import { probeAdapter } from './setup/probe.ts';
 import { backportsSource, readSources } from './setup/sources.ts';
@@ -74,21 +74,20 @@ function setUp(): void {
     console.log(`An adapter answers, nothing to set up: ${before.adapter}`);
     return;
   }
-  if (process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES || process.env.MFP_CLIP_ADAPTER || process.platform !== 'linux' || !hasApt()) {
-    throw new UserError(before.problem!);
-  }
-  console.log('No GPU adapter answers.');
+  const problem = before.problem!.split('\n')[0];
+  const namedByHand = process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES || process.env.MFP_CLIP_ADAPTER;
+  if (namedByHand || process.platform !== 'linux' || !hasApt()) throw new UserError(problem);
+  console.log(problem);
   if (process.getuid!() === 0) installForMachine();
   else unpackForProject();
   const after = probeAdapter();
-  if (!after.adapter) throw new UserError(`a driver is there now, but still ${after.problem}`);
+  if (!after.adapter) throw new UserError(`a driver is there now, but still ${after.problem!.split('\n')[0]}`);
   console.log(`Set up: ${after.adapter}`);
 }
 
 try {
   setUp();
 } catch (error) {
-  console.error(`The driver set-up did not succeed: ${(error as Error).message}`);
-  if (!(error as Error).message.includes(adviceWithoutAdapter())) console.error(adviceWithoutAdapter());
+  console.error(`${(error as Error).message}\n${installAdvice()}`);
   process.exitCode = 1;
 }

@@ -107,16 +107,13 @@ const linuxAdvice = (release: Readonly<Record<string, string>>): string => {
   return `Install the Vulkan loader (libvulkan.so.1) and Mesa's Vulkan drivers with lavapipe, version ${oldestMesa} or newer, with your distribution's package manager.`;
 };
 
-/** What somebody on this machine has to do when no adapter answers: for error messages, `doctor` and `npm run setup`. */
-export function adviceWithoutAdapter(): string {
+/** What to install on this machine by hand so that an adapter answers. */
+export function installAdvice(): string {
   const named = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES'].find((name) => process.env[name]);
   switch (process.platform) {
-    case 'linux': {
+    case 'linux':
       if (named) return `${named} is set to ${process.env[named]}, so only the drivers there are tried. Unset it, or name a Vulkan driver that works.`;
-      const steps = [linuxAdvice(readOsRelease()), 'A GPU needs its vendor\'s Vulkan driver instead, and access to /dev/dri (group "render" or "video").'];
-      if (existsSync(join(projectFolder, 'tools', 'setup.ts'))) steps.unshift(`Run \`npm run setup\` in ${projectFolder}, which needs no root, or do it by hand:`);
-      return steps.join('\n');
-    }
+      return `${linuxAdvice(readOsRelease())}\nA GPU needs its vendor's Vulkan driver instead, and access to /dev/dri (group "render" or "video").`;
     case 'darwin':
       return 'Dawn needs Metal: macOS 11 or later, and on a virtual machine one that passes the GPU through.';
     case 'win32':
@@ -124,4 +121,13 @@ export function adviceWithoutAdapter(): string {
     default:
       return `Dawn has no adapter for ${process.platform}: use Linux, macOS or Windows.`;
   }
+}
+
+/** What somebody on this machine has to do when no adapter answers: for error messages and `doctor`. */
+export function adviceWithoutAdapter(): string {
+  // The set-up is part of the repository, not of the package, and has work to do where there is apt.
+  const canSetUp = process.platform === 'linux' && existsSync('/usr/bin/apt-get') && existsSync(join(projectFolder, 'tools', 'setup.ts'));
+  return canSetUp && !process.env.VK_DRIVER_FILES && !process.env.VK_ICD_FILENAMES
+    ? `Run \`npm run setup\` in ${projectFolder} (as root it installs a driver, otherwise it unpacks one there), or do it by hand:\n${installAdvice()}`
+    : installAdvice();
 }

@@ -77,6 +77,7 @@ export class Apt {
         `Dir::Cache "${join(folder, 'cache')}";`,
         `Dir::Etc::SourceParts "${this.sourcesFolder}";`,
         'Debug::NoLocking "true";',
+        'APT::Sandbox::User "root";',
         '',
       ].join('\n'),
     );
@@ -87,13 +88,13 @@ export class Apt {
     return runProgram(program, [...this.#options, ...options], { cwd });
   }
 
-  /** Fetches the package lists. That some cannot be fetched shows in what `versions` finds. */
+  /** Fetches the package lists. One broken source does not stop the others: what counts is what is found afterwards. */
   update(): void {
     try {
-      this.#run('apt-get', ['update', '-o', 'Acquire::Retries=2']);
+      this.#run('apt-get', ['update', '-o', 'Acquire::Retries=2', '-o', 'APT::Update::Error-Mode=any']);
       this.#updateProblem = '';
     } catch (error) {
-      const lines = (error as Error).message.split('\n').filter((line) => /^[EW]:/.test(line));
+      const lines = (error as Error).message.split('\n').filter((line) => line.startsWith('E:'));
       this.#updateProblem = lines.slice(0, 4).join('\n') || (error as Error).message;
     }
   }

@@ -90,7 +90,7 @@ export function backportsSource(sources: readonly AptSource[], codename: string)
   const fields = new Map([...own, ['types', 'deb'], ['suites', `${codename}-backports`], ['components', 'main']]);
   return [
     '# Written by `npm run setup` of mfp-clip, for Mesa\'s Vulkan drivers. To undo: delete this file and run apt-get update.',
-    ...[...fields].map(([name, value]) => `${name.replace(/(^|-)[a-z]/g, (letter) => letter.toUpperCase())}: ${value}`),
+    ...[...fields].map(([name, value]) => `${name.replace(/^uris$|(^|-)[a-z]/g, (letter) => letter.toUpperCase()).replace('URIS', 'URIs')}: ${value}`),
     '',
   ].join('\n');
 }
