@@ -1,12 +1,13 @@
 import type { RgbImage } from '../data/image.ts';
 import { Preprocessor } from '../data/preprocess.ts';
 import { Gpu } from '../gpu/device.ts';
+import { ClassTexts } from '../models/mfp/class_texts.ts';
 import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
 import { type MfpOutputs, mfpForward, mfpText } from '../models/mfp/mfp.ts';
 import { imageNetNormalisation } from '../models/resnet/cnn.ts';
 import { cast } from '../ops/cast.ts';
 import { type KernelTime, Program } from '../tensor/program.ts';
-import { type Tensor, copyOf, copyTensor, emptyTensor, freeTensor, readTensor, tensor, writeTensor } from '../tensor/tensor.ts';
+import { type Tensor, emptyTensor, freeTensor, readTensor, writeTensor } from '../tensor/tensor.ts';
 import { type VariantPolicy, configureVariants } from '../tensor/variants.ts';
 
 /** What `loadModel` needs: the files of a model, and how to run it. */
@@ -41,14 +42,6 @@ interface BatchRunner {
   readonly program: Program<Pick<MfpOutputs, 'map' | 'coarseMap' | 'score'>>;
 }
 
-/** Text of one class, ready to be used again. */
-interface ClassText {
-  readonly embeddings: Float32Array;
-  readonly endOfText: readonly [number, number];
-  /** Text features [1, 2, De], where they do not depend on the image. */
-  readonly features: Tensor | undefined;
-}
-
 /** MFP-CLIP ready to look at photos. Made by `loadModel`. */
 export class Detector {
   readonly gpu: Gpu;
@@ -59,7 +52,7 @@ export class Detector {
   /** Holds the class's text features for the programs that do not compute them. */
   readonly #textFeatures: Tensor;
   readonly #runners = new Map<number, BatchRunner>();
-  readonly #classes = new Map<string, ClassText>();
+  readonly #texts: ClassTexts;
 
   /** Use `loadModel`. */
   constructor(gpu: Gpu, loaded: LoadedMfp, ownsGpu: boolean) {
@@ -71,6 +64,7 @@ export class Detector {
       { size: imageSize, ...clip.normalisation },
       ...(cnn ? [{ size: model.config.cnn.size, ...imageNetNormalisation }] : []),
     ]);
+    this.#texts = new ClassTexts(gpu, loaded);
     this.#tokens = emptyTensor(gpu, [2, sizes.context, sizes.textWidth], precision, 'token embeddings');
     this.#textFeatures = emptyTensor(gpu, [1, 2, sizes.jointWidth], precision, 'text features');
   }
@@ -109,34 +103,13 @@ export class Detector {
 
   async #prepare(images: readonly RgbImage[], className: string): Promise<BatchRunner> {
     const runner = await this.#runnerFor(images.length);
-    const text = await this.#textOf(className);
+    const text = await this.#texts.of(className);
     writeTensor(this.gpu, this.#tokens, text.embeddings);
-    if (text.features) copyTensor(this.gpu, text.features, this.#textFeatures);
+    if (text.features) writeTensor(this.gpu, this.#textFeatures, text.features);
     writeTensor(this.gpu, runner.endOfText, images.flatMap(() => text.endOfText));
     const batches = [runner.image, ...(runner.cnnImage ? [runner.cnnImage] : [])];
     for (const [i, image] of images.entries()) await this.#preprocessor.load(image, batches, i);
     return runner;
-  }
-
-  async #textOf(className: string): Promise<ClassText> {
-    let text = this.#classes.get(className);
-    if (!text) {
-      const { model } = this.loaded;
-      const { embeddings, endOfText } = await this.loaded.prompts(className);
-      let features: Tensor | undefined;
-      if (!model.config.i2tp.enabled) {
-        writeTensor(this.gpu, this.#tokens, embeddings);
-        const ends = tensor(this.gpu, endOfText, [2], 'u32', 'end of text');
-        const program = await Program.record(this.gpu, () => mfpText(model, this.#tokens, ends, undefined), { label: 'text features' });
-        await program.run();
-        features = copyOf(this.gpu, program.outputs, `text features of ${className}`);
-        program.destroy();
-        freeTensor(this.gpu, ends);
-      }
-      text = { embeddings, endOfText, features };
-      this.#classes.set(className, text);
-    }
-    return text;
   }
 
   async #runnerFor(batch: number): Promise<BatchRunner> {
@@ -170,7 +143,6 @@ export class Detector {
       program.destroy();
       for (const unused of [image, cnnImage, endOfText]) if (unused) freeTensor(this.gpu, unused);
     }
-    for (const { features } of this.#classes.values()) if (features) freeTensor(this.gpu, features);
     freeTensor(this.gpu, this.#tokens);
     freeTensor(this.gpu, this.#textFeatures);
     this.loaded.destroy();

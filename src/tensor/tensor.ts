@@ -130,6 +130,13 @@ export function copyTensor(gpu: Gpu, source: Tensor, target: Tensor, targetEleme
   gpu.device.queue.submit([encoder.finish()]);
 }
 
+/** Sets persistent tensors to zero. */
+export function clearTensors(gpu: Gpu, tensors: Iterable<Tensor>): void {
+  const encoder = gpu.device.createCommandEncoder({ label: 'clear' });
+  for (const target of tensors) encoder.clearBuffer(bufferOf(target), target.offset * dtypeBytes[target.dtype], Math.ceil(target.bytes / 4) * 4);
+  gpu.device.queue.submit([encoder.finish()]);
+}
+
 /** Gives a persistent tensor's memory back to the pool. It must not be used again. */
 export function freeTensor(gpu: Gpu, unused: Tensor): void {
   if (unused.storage.persistent && unused.storage.buffer) gpu.memory.release(unused.storage.buffer);

@@ -8,7 +8,7 @@ import { patchEmbedding } from '../../ops/patch_embedding.ts';
 import { resizePosition } from '../../ops/resize_position.ts';
 import { slice } from '../../ops/slice.ts';
 import { Program } from '../../tensor/program.ts';
-import { reshape, scope } from '../../tensor/recording.ts';
+import { recompute, reshape, scope } from '../../tensor/recording.ts';
 import { type Tensor, copyOf, freeTensor } from '../../tensor/tensor.ts';
 import { type ClipConfig, pretrainedGrid } from './config.ts';
 
@@ -19,6 +19,8 @@ export interface ImageTower {
   readonly grid: number;
   /** Parameters by the names of `imageTowerParameters`; "position" is resized to `grid`. */
   readonly parameters: ReadonlyMap<string, Tensor>;
+  /** Compute each layer again in the backward pass instead of keeping its intermediates. */
+  readonly recompute?: boolean;
 }
 
 /** Prompts that take part in some layers (self prompting, eq. 3-6). */
@@ -91,7 +93,8 @@ export function runImageTower(
       let sequence = drop ? slice(tokens, 1, 0, count) : tokens;
       if (fresh) sequence = concatenate(sequence, prompts!.tokens, 1);
       prompted = fresh || (prompted && !drop);
-      return attentionBlock(sequence, (name) => parameter(`layer ${layer}/${name}`), heads, false);
+      const block = (): Tensor => attentionBlock(sequence, (name) => parameter(`layer ${layer}/${name}`), heads, false);
+      return tower.recompute ? recompute(block) : block();
     });
     if (taps.includes(layer)) tapped.set(layer, scope(`tap ${layer}`, () => slice(tokens, 1, 1, count - 1)));
   }

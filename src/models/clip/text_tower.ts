@@ -4,7 +4,7 @@ import { add } from '../../ops/add.ts';
 import { gatherRows } from '../../ops/gather_rows.ts';
 import { gemm } from '../../ops/gemm.ts';
 import { layerNorm } from '../../ops/layer_norm.ts';
-import { scope } from '../../tensor/recording.ts';
+import { recompute, scope } from '../../tensor/recording.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { ClipConfig } from './config.ts';
 
@@ -13,6 +13,8 @@ export interface TextTower {
   readonly config: ClipConfig;
   /** Parameters by the names of `textTowerParameters`. */
   readonly parameters: ReadonlyMap<string, Tensor>;
+  /** Compute each layer again in the backward pass instead of keeping its intermediates. */
+  readonly recompute?: boolean;
 }
 
 /**
@@ -27,7 +29,8 @@ export function runTextTower(tower: TextTower, embedded: Tensor, endOfText: Tens
   const { layers, heads } = tower.config.text;
   let tokens = add(embedded, parameter('position'));
   for (let layer = 1; layer <= layers; layer++) {
-    tokens = scope(`layer ${layer}`, () => attentionBlock(tokens, (name) => parameter(`layer ${layer}/${name}`), heads, true));
+    const block = (): Tensor => attentionBlock(tokens, (name) => parameter(`layer ${layer}/${name}`), heads, true);
+    tokens = scope(`layer ${layer}`, () => (tower.recompute ? recompute(block) : block()));
   }
   // Only one token of each text is used, so only that one is normalised and projected.
   const pooled = gatherRows(tokens, endOfText);

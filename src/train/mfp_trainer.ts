@@ -1,0 +1,270 @@
+import { UserError } from '../errors.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { ClassTexts } from '../models/mfp/class_texts.ts';
+import type { LoadedMfp } from '../models/mfp/load.ts';
+import { type Mfp, mfpForward, mfpText } from '../models/mfp/mfp.ts';
+import { binaryCrossEntropy } from '../ops/binary_cross_entropy.ts';
+import { cast } from '../ops/cast.ts';
+import { diceLoss } from '../ops/dice_loss.ts';
+import { focalLoss } from '../ops/focal_loss.ts';
+import { gradients } from '../ops/gradients.ts';
+import { type KernelTime, Program } from '../tensor/program.ts';
+import { scope } from '../tensor/recording.ts';
+import { type Shape, Tensor, asParameter, clearTensors, emptyTensor, freeTensor, readTensor, sizeOf, writeTensor } from '../tensor/tensor.ts';
+import type { RunConfig } from './config.ts';
+import { Optimizer, type UpdateReport } from './optimizer.ts';
+
+/** One image as the training step takes it. */
+export interface TrainingExample {
+  /** What it is called in messages: its file. */
+  readonly name: string;
+  /** Words for the class. */
+  readonly className: string;
+  /** [3, size, size], CLIP-normalised. */
+  readonly image: Float32Array;
+  /** [Dc], the CNN's pooled features; undefined where the configuration needs none. */
+  readonly features: Float32Array | undefined;
+  /** [size, size], 0 or 1. */
+  readonly mask: Float32Array;
+  /** 1 for an abnormal image. */
+  readonly label: 0 | 1;
+}
+
+/** Losses of one forward pass, unweighted; those of the first map are missing without mask prompting. */
+export interface StepLosses {
+  readonly coarseFocal?: number;
+  readonly coarseDice?: number;
+  readonly focal: number;
+  readonly dice: number;
+  readonly bce: number;
+  /** Weighted sum: what is minimised. */
+  readonly total: number;
+}
+
+/** Names of the losses in the order in which the program returns them. */
+type LossName = Exclude<keyof StepLosses, 'total'>;
+
+/** Where f16 training starts and how it moves; a power of two changes no bits of the gradient. */
+const lossScaling = { start: 2 ** 10, growAfter: 200, most: 2 ** 16 } as const;
+
+/** State of the loss scale, part of a checkpoint. */
+export interface LossScaleState {
+  readonly scale: number;
+  /** Updates since it last changed. */
+  readonly steady: number;
+}
+
+/** The recorded forward and backward pass with the tensors that it reads. */
+interface RecordedStep {
+  readonly image: Tensor;
+  readonly features: Tensor | undefined;
+  readonly mask: Tensor;
+  readonly label: Tensor;
+  /** Token embeddings where the image takes part in the text, finished text features where it does not. */
+  readonly text: Tensor;
+  readonly endOfText: Tensor;
+  readonly lossNames: readonly LossName[];
+  /** Per loss the gradient of the total with respect to it: weight × loss scale / passes per update. */
+  readonly seeds: readonly Tensor[];
+  /** Gives the losses, in the order of `lossNames`, and leaves the gradients with the optimizer. */
+  readonly program: Program<readonly Tensor[]>;
+}
+
+async function recordStep(gpu: Gpu, loaded: LoadedMfp, config: RunConfig, optimizer: Optimizer): Promise<RecordedStep> {
+  const { model, sizes, imageSize, precision } = loaded;
+  const { batch, recompute } = config.training;
+  const { i2tp, mp, loss } = model.config;
+  const input = (shape: Shape, label: string): Tensor => emptyTensor(gpu, shape, 'f32', label);
+  const image = input([batch, 3, imageSize, imageSize], 'images');
+  const features = loaded.cnn && input([batch, sizes.cnnWidth], 'CNN features');
+  const mask = input([batch, imageSize, imageSize], 'masks');
+  const label = input([batch], 'labels');
+  const text = i2tp.enabled ? input([batch * 2, sizes.context, sizes.textWidth], 'token embeddings') : input([batch, 2, sizes.jointWidth], 'text features');
+  const endOfText = emptyTensor(gpu, [batch * 2], 'u32', 'end of text');
+  const lossNames: LossName[] = [...(mp.enabled ? (['coarseFocal', 'coarseDice'] as const) : []), 'focal', 'dice', 'bce'];
+  const seeds = lossNames.map((name) => input([1], `gradient of ${name}`));
+  const program = await Program.record(
+    gpu,
+    () => {
+      const step: Mfp = {
+        ...model,
+        // The trained tensors stay in f32; the passes see them in the type of everything else.
+        parameters: new Map([...model.parameters].map(([name, parameter]) => [name, cast(parameter, precision)])),
+        image: { ...model.image, recompute },
+        text: { ...model.text, recompute },
+      };
+      const castFeatures = features && cast(features, precision);
+      const castText = cast(text, precision);
+      const outputs = mfpForward(step, cast(image, precision), castFeatures, i2tp.enabled ? mfpText(step, castText, endOfText, castFeatures) : castText);
+      const losses = scope('losses', () => ({
+        coarseFocal: mp.enabled ? focalLoss(outputs.coarseMap, mask, { gamma: loss.gamma }) : undefined,
+        coarseDice: mp.enabled ? diceLoss(outputs.coarseMap, mask) : undefined,
+        focal: focalLoss(outputs.map, mask, { gamma: loss.gamma }),
+        dice: diceLoss(outputs.map, mask),
+        bce: binaryCrossEntropy(outputs.score, label),
+      }));
+      optimizer.accumulate(gradients(lossNames.map((name, i) => ({ tensor: losses[name]!, gradient: seeds[i] }))));
+      return lossNames.map((name) => losses[name]!);
+    },
+    { label: 'training step' },
+  );
+  return { image, features, mask, label, text, endOfText, lossNames, seeds, program };
+}
+
+/**
+ * Trains MFP-CLIP's own tensors through the frozen towers. Forward pass, losses and backward pass are recorded once and
+ * replayed for every batch, and so is the update.
+ */
+export class MfpTrainer {
+  readonly optimizer: Optimizer;
+  readonly #gpu: Gpu;
+  readonly #loaded: LoadedMfp;
+  readonly #config: RunConfig;
+  readonly #step: RecordedStep;
+  readonly #texts: ClassTexts;
+  #lossScale: LossScaleState;
+
+  private constructor(gpu: Gpu, loaded: LoadedMfp, config: RunConfig, optimizer: Optimizer, step: RecordedStep) {
+    this.#gpu = gpu;
+    this.#loaded = loaded;
+    this.#config = config;
+    this.optimizer = optimizer;
+    this.#step = step;
+    this.#texts = new ClassTexts(gpu, loaded);
+    this.#lossScale = { scale: loaded.precision === 'f16' ? lossScaling.start : 1, steady: 0 };
+  }
+
+  /**
+   * Records the training step of a model.
+   *
+   * @param loaded the model, with its own parameters in f32 (`parameterPrecision`)
+   * @throws UserError when device memory does not suffice, naming what to change
+   */
+  static async create(gpu: Gpu, loaded: LoadedMfp, config: RunConfig): Promise<MfpTrainer> {
+    for (const parameter of loaded.model.parameters.values()) asParameter(parameter);
+    const optimizer = new Optimizer(gpu, loaded.model.parameters, config.optimizer);
+    try {
+      return new MfpTrainer(gpu, loaded, config, optimizer, await recordStep(gpu, loaded, config, optimizer));
+    } catch (error) {
+      optimizer.destroy();
+      throw error;
+    }
+  }
+
+  /** Bytes of intermediates that the memory plan gives one forward and backward pass. */
+  get plannedBytes(): number {
+    return this.#step.program.memory.bytes;
+  }
+
+  /** Dispatches of one forward and backward pass. */
+  get dispatches(): number {
+    return this.#step.program.dispatches;
+  }
+
+  get lossScale(): LossScaleState {
+    return this.#lossScale;
+  }
+
+  set lossScale(state: LossScaleState) {
+    this.#lossScale = state;
+  }
+
+  /**
+   * One update.
+   *
+   * @param examples batch × accumulation images
+   * @param step number of the update, from 1
+   * @param learningRate with the schedule's factor
+   * @throws UserError naming the image when a loss is not a number; the parameters are then those of the step before
+   */
+  async update(examples: readonly TrainingExample[], step: number, learningRate: number): Promise<{ readonly losses: StepLosses; readonly report: UpdateReport }> {
+    const { batch, accumulation } = this.#config.training;
+    if (examples.length !== batch * accumulation) throw new Error(`an update takes ${batch} × ${accumulation} images, got ${examples.length}`);
+    const passes: StepLosses[] = [];
+    for (let pass = 0; pass < accumulation; pass++) {
+      const part = examples.slice(pass * batch, (pass + 1) * batch);
+      await this.#write(part);
+      await this.#step.program.run();
+      passes.push(await this.#readLosses(part, step));
+    }
+    const report = await this.optimizer.update(step, learningRate, this.#lossScale.scale);
+    this.#adjustLossScale(report, step, examples);
+    const mean = (name: keyof StepLosses): number => passes.reduce((sum, losses) => sum + (losses[name] ?? 0) / passes.length, 0);
+    return { losses: Object.fromEntries([...this.#step.lossNames, 'total'].map((name) => [name, mean(name as keyof StepLosses)])) as unknown as StepLosses, report };
+  }
+
+  /** Runs one forward and backward pass with every kernel timed; the gradients are thrown away. */
+  async time(examples: readonly TrainingExample[]): Promise<KernelTime[]> {
+    await this.#write(examples);
+    const times = await this.#step.program.time();
+    clearTensors(this.#gpu, this.optimizer.gradients.values());
+    return times;
+  }
+
+  async #write(examples: readonly TrainingExample[]): Promise<void> {
+    const { image, features, mask, label, text, endOfText, lossNames, seeds } = this.#step;
+    const gpu = this.#gpu;
+    examples.forEach((example, i) => {
+      writeTensor(gpu, elementOf(image, i), example.image);
+      writeTensor(gpu, elementOf(mask, i), example.mask);
+      if (features) writeTensor(gpu, elementOf(features, i), example.features!);
+    });
+    writeTensor(gpu, label, examples.map((example) => example.label));
+    const texts = [];
+    for (const { className } of examples) texts.push(await this.#texts.of(className));
+    const perImage = text.size / examples.length;
+    const joined = new Float32Array(text.size);
+    texts.forEach(({ embeddings, features: known }, i) => joined.set(known ?? embeddings, i * perImage));
+    writeTensor(gpu, text, joined);
+    writeTensor(gpu, endOfText, texts.flatMap(({ endOfText: ends }) => ends));
+    lossNames.forEach((name, i) => writeTensor(gpu, seeds[i], [(this.#weight(name) * this.#lossScale.scale) / this.#config.training.accumulation]));
+  }
+
+  #weight(name: LossName): number {
+    const { focal, dice, bce } = this.#loaded.model.config.loss;
+    return { coarseFocal: focal, coarseDice: dice, focal, dice, bce }[name];
+  }
+
+  async #readLosses(examples: readonly TrainingExample[], step: number): Promise<StepLosses> {
+    const { lossNames, program } = this.#step;
+    const losses: Partial<Record<keyof StepLosses, number>> = {};
+    let total = 0;
+    for (const [i, name] of lossNames.entries()) {
+      const [value] = await readTensor(this.#gpu, program.outputs[i]);
+      losses[name] = value;
+      total += this.#weight(name) * value;
+    }
+    if (!Number.isFinite(total)) {
+      const values = lossNames.map((name) => `${name} ${losses[name]}`).join(', ');
+      throw new UserError(`the loss is not a number at step ${step} (${values}), with ${examples.map(({ name }) => name).join(', ')}. A smaller learning rate (optimizer.learningRate) or clipping (optimizer.clipNorm) may help.`);
+    }
+    return { ...losses, total } as StepLosses;
+  }
+
+  #adjustLossScale({ applied }: UpdateReport, step: number, examples: readonly TrainingExample[]): void {
+    const { scale, steady } = this.#lossScale;
+    if (!applied) {
+      // With 16-bit storage an overflow says that the scale is too high; in f32, or at scale 1, it is a real failure.
+      if (this.#loaded.precision === 'f32' || scale <= 1) {
+        throw new UserError(`the gradient is not a number at step ${step}, with ${examples.map(({ name }) => name).join(', ')}. A smaller learning rate (optimizer.learningRate) or clipping (optimizer.clipNorm) may help.`);
+      }
+      this.#lossScale = { scale: scale / 2, steady: 0 };
+    } else if (this.#loaded.precision === 'f16') {
+      this.#lossScale = steady + 1 >= lossScaling.growAfter && scale < lossScaling.most ? { scale: scale * 2, steady: 0 } : { scale, steady: steady + 1 };
+    }
+  }
+
+  /** Frees the device memory of the step; the model stays. */
+  destroy(): void {
+    const { image, features, mask, label, text, endOfText, seeds, program } = this.#step;
+    program.destroy();
+    this.optimizer.destroy();
+    for (const unused of [image, features, mask, label, text, endOfText, ...seeds]) if (unused) freeTensor(this.#gpu, unused);
+  }
+}
+
+/** The part of a batch that belongs to one image. */
+function elementOf(batch: Tensor, index: number): Tensor {
+  const shape = batch.shape.slice(1);
+  return new Tensor(shape, batch.dtype, batch.storage, index * sizeOf(shape));
+}
