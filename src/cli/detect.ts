@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import { constants } from 'node:fs';
-import { access, mkdir, readFile } from 'node:fs/promises';
+import { access, mkdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
-import { type RgbImage, decodeImage } from '../data/image.ts';
+import { classWords } from '../data/dataset.ts';
+import { type RgbImage, readImage } from '../data/image.ts';
 import { listImages } from '../data/image_list.ts';
 import { UserError } from '../errors.ts';
 import { type Detection, loadModel } from '../eval/detector.ts';
@@ -25,13 +26,6 @@ type ResultLine = { readonly file: string; readonly class: string } & (
   | { readonly error: string }
 );
 
-/** Words for a class: data sets call it "metal_nut". */
-export function classWords(name: string): string {
-  const words = name.replace(/_/g, ' ').trim();
-  if (words === '') throw new UserError('--class is empty; name the object in the photos, for example --class "metal nut"');
-  return words;
-}
-
 /** Where the outputs of each image go: the images' folder structure below their common folder, under `out`. */
 function outputStems(files: readonly string[], out: string): string[] {
   const folders = files.map((file) => dirname(resolve(file)));
@@ -53,6 +47,7 @@ function outputStems(files: readonly string[], out: string): string[] {
 
 async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
   const className = classWords(flags.class);
+  if (className === '') throw new UserError('--class is empty; name the object in the photos, for example --class "metal nut"');
   const files = await listImages(patterns);
   try {
     await mkdir(flags.out, { recursive: true });
@@ -85,9 +80,9 @@ async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
       for (let i = start; i < Math.min(files.length, start + flags.batch); i++) {
         const file = files[i];
         try {
-          batch.push({ file, stem: stems[i], image: await decodeImage(await readFile(file), file) });
+          batch.push({ file, stem: stems[i], image: await readImage(file) });
         } catch (error) {
-          fail(file, error instanceof UserError ? error : new UserError(`cannot read ${file}: ${(error as Error).message}`));
+          fail(file, error);
         }
       }
       const began = performance.now();

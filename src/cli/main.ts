@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { UserError } from '../errors.ts';
 import { detectCommand } from './detect.ts';
+import { trainCommand } from './train.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
 
@@ -10,7 +11,8 @@ const program = new Command('mfp-clip')
   .description('Zero-shot industrial anomaly detection with MFP-CLIP on WebGPU: a photo and the name of the object in it give a score and a map of the defect.')
   .version(version)
   .showHelpAfterError('(run with --help for all options)')
-  .addCommand(detectCommand());
+  .addCommand(detectCommand())
+  .addCommand(trainCommand());
 
 try {
   await program.parseAsync();

@@ -1,0 +1,156 @@
+import { Command } from 'commander';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Dataset, checkSamples, openDataset } from '../data/dataset.ts';
+import { UserError } from '../errors.ts';
+import { Gpu } from '../gpu/device.ts';
+import { formatBytes } from '../gpu/memory.ts';
+import { configureVariants } from '../tensor/variants.ts';
+import { type RunConfig, parseRunConfig } from '../train/config.ts';
+import { trainMfp } from '../train/run.ts';
+import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } from './options.ts';
+import { startProgress } from './progress.ts';
+
+interface TrainFlags extends DeviceFlags {
+  readonly data: string;
+  readonly classes?: string;
+  readonly clip: string;
+  readonly cnn?: string;
+  readonly out: string;
+  readonly config?: string;
+  readonly set?: readonly string[];
+  readonly epochs?: number;
+  readonly batch?: number;
+  readonly size?: number;
+  readonly precision?: 'f32' | 'f16';
+  readonly recompute?: boolean;
+  readonly seed?: number;
+  readonly resume?: boolean;
+  readonly saveEvery: number;
+  readonly val?: string;
+  readonly validateEvery: number;
+  readonly check: boolean;
+}
+
+function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new UserError(`cannot read the configuration ${file}: ${(error as Error).message}`);
+  }
+}
+
+/** "sp.count=4" as a change of a configuration. */
+function applySetting(config: Record<string, Record<string, unknown>>, text: string): void {
+  const match = /^(\w+)\.(\w+)=(.*)$/.exec(text);
+  if (!match) throw new UserError(`--set ${text}: it must look like sp.count=4`);
+  const [, section, field, value] = match;
+  let parsed: unknown = value;
+  try {
+    parsed = JSON.parse(value);
+  } catch {
+    // Not JSON: a word, as in i2tp.concat=token.
+  }
+  (config[section] ??= {})[field] = parsed;
+}
+
+/** The configuration that file and flags describe. */
+function runConfigOf(flags: TrainFlags): RunConfig {
+  const changes = (flags.config ? structuredClone(readJson(flags.config)) : {}) as Record<string, Record<string, unknown>>;
+  const source = flags.config ?? 'command line';
+  for (const text of flags.set ?? []) applySetting(changes, text);
+  const training = { epochs: flags.epochs, batch: flags.batch, precision: flags.precision, recompute: flags.recompute, seed: flags.seed };
+  for (const [field, value] of Object.entries(training)) if (value !== undefined) (changes.training ??= {})[field] = value;
+  if (flags.size !== undefined) (changes.image ??= {}).size = flags.size;
+  return parseRunConfig(changes, source);
+}
+
+/** The data set with its problems on standard error. */
+export async function openChecked(root: string, split: 'train' | 'test', classes: readonly string[] | undefined, readImages: boolean): Promise<Dataset> {
+  const dataset = openDataset(root, { split, classes });
+  const problems = [...dataset.problems];
+  if (readImages) {
+    const progress = startProgress('image', dataset.samples.length);
+    problems.push(...(await checkSamples(dataset.samples, () => progress.step('checking'))));
+    progress.stop();
+  }
+  if (problems.length) {
+    const shown = problems.slice(0, 20).map(({ where, what }) => `  ${where}: ${what}`);
+    throw new UserError(`${root} has ${problems.length} problem${problems.length > 1 ? 's' : ''}:\n${shown.join('\n')}${problems.length > 20 ? `\n  and ${problems.length - 20} more` : ''}`);
+  }
+  return dataset;
+}
+
+async function train(flags: TrainFlags): Promise<void> {
+  const saved = join(flags.out, 'config.json');
+  const asked = flags.config !== undefined || flags.set !== undefined || ['epochs', 'batch', 'size', 'precision', 'recompute', 'seed'].some((name) => flags[name as keyof TrainFlags] !== undefined);
+  const config = flags.resume && !asked && existsSync(saved) ? parseRunConfig(readJson(saved), saved) : runConfigOf(flags);
+  const dataset = await openChecked(flags.data, 'test', flags.classes?.split(',').map((name) => name.trim()), flags.check);
+  if (flags.val !== undefined && existsSync(flags.val) && realpathSync(flags.val) === realpathSync(flags.data)) {
+    process.stderr.write('mfp-clip: --val is the folder that is trained on: its figures will not be zero-shot\n');
+  }
+  const stop = new AbortController();
+  const onInterrupt = (): void => {
+    process.stderr.write('\nmfp-clip: finishing this update and saving; interrupt again to leave at once\n');
+    stop.abort();
+    process.once('SIGINT', () => process.exit(130));
+  };
+  process.once('SIGINT', onInterrupt);
+  const gpu = await Gpu.open(gpuOptions(flags));
+  let progress: ReturnType<typeof startProgress> | undefined;
+  try {
+    configureVariants(gpu, variantPolicy(flags));
+    const result = await trainMfp({
+      gpu,
+      source: { clip: flags.clip, cnn: flags.cnn },
+      samples: dataset.samples,
+      out: flags.out,
+      config,
+      resume: flags.resume,
+      saveEvery: flags.saveEvery,
+      signal: stop.signal,
+      onStart({ updates, done, plannedBytes }) {
+        process.stderr.write(`mfp-clip: ${dataset.samples.length} images of ${dataset.classes.length} classes, ${updates} updates${done ? `, ${done} of them done` : ''}; ${formatBytes(plannedBytes)} of intermediates on ${gpu.adapter.description || gpu.key}\n`);
+        progress = startProgress('update', updates, done);
+      },
+      onUpdate: ({ epoch, losses }) => progress?.step(`epoch ${epoch + 1}, loss ${losses.total.toFixed(4)}`),
+    });
+    progress?.stop();
+    const share = result.hostShare === undefined ? '' : `; ${(100 * result.hostShare).toFixed(1)}% of an update is not GPU work`;
+    process.stderr.write(
+      result.finished
+        ? `mfp-clip: ${result.step} updates done, peak device memory ${formatBytes(gpu.memory.peak)}${share}. The model is ${result.file}\n`
+        : `mfp-clip: stopped after update ${result.step}. Go on with --resume.\n`,
+    );
+    if (!result.finished) process.exitCode = 130;
+  } finally {
+    progress?.stop();
+    process.off('SIGINT', onInterrupt);
+    gpu.close();
+  }
+}
+
+/** `mfp-clip train`. */
+export function trainCommand(): Command {
+  const command = new Command('train')
+    .description("train MFP-CLIP's own tensors on the test split of a data set (MVTec-AD, VisA, or a folder in MVTec's layout)")
+    .requiredOption('--data <folder>', 'data set to train on')
+    .option('--classes <list>', 'classes to train on, separated by commas; default: all')
+    .requiredOption('--clip <path>', 'CLIP: a Hugging Face folder, or safetensors with OpenAI\'s names')
+    .option('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names')
+    .requiredOption('--out <folder>', 'folder of the run: configuration, log, checkpoint and model')
+    .option('--config <file>', 'JSON with the fields of the run configuration that differ from the defaults')
+    .option('--set <section.field=value>', 'one field of the run configuration, for example sp.count=4; can be given again', (text: string, earlier: string[] = []) => [...earlier, text])
+    .option('--epochs <n>', 'passes over the data (training.epochs)', wholeNumber(1))
+    .option('--batch <n>', 'images per forward pass (training.batch)', wholeNumber(1))
+    .option('--size <pixels>', 'side of the square that CLIP sees (image.size)', wholeNumber(1))
+    .option('--precision <f32|f16>', 'storage of weights and activations (training.precision)')
+    .option('--recompute', 'less memory for more time (training.recompute)')
+    .option('--seed <n>', 'seed of start values and order (training.seed)', wholeNumber(0))
+    .option('--resume', 'go on from the checkpoint in --out')
+    .option('--save-every <updates>', 'updates between checkpoints', wholeNumber(1), 200)
+    .option('--val <folder>', 'data set to measure AUROC on while training')
+    .option('--validate-every <epochs>', 'epochs between measurements', wholeNumber(1), 1)
+    .option('--no-check', 'do not read all images before the first update');
+  return withDevice(command).action(train);
+}

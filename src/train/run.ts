@@ -1,0 +1,214 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Sample } from '../data/dataset.ts';
+import { UserError } from '../errors.ts';
+import type { Gpu } from '../gpu/device.ts';
+import { writeFileAtomic } from '../io/files.ts';
+import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
+import { writeMfp } from '../models/mfp/parameters.ts';
+import { RandomSource } from '../tensor/random.ts';
+import { type Tensor, readTensor } from '../tensor/tensor.ts';
+import { configureVariants, variantsOf } from '../tensor/variants.ts';
+import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import { type RunConfig, mfpConfigOf } from './config.ts';
+import { ExampleLoader } from './examples.ts';
+import { RunLog, lossChart } from './log.ts';
+import { type LossScaleState, MfpTrainer, type StepLosses } from './mfp_trainer.ts';
+import { scheduleFactor } from './schedule.ts';
+
+/** What a training run works on. */
+export interface RunOptions {
+  readonly gpu: Gpu;
+  readonly source: Pick<MfpSource, 'clip' | 'cnn'>;
+  readonly samples: readonly Sample[];
+  /** Folder of the run: `config.json`, `log.jsonl`, `checkpoint.safetensors`, `mfp.safetensors`, `loss.svg`. */
+  readonly out: string;
+  readonly config: RunConfig;
+  /** Go on from the folder's checkpoint. */
+  readonly resume?: boolean;
+  /** Updates between checkpoints, beside that at each end of an epoch. */
+  readonly saveEvery?: number;
+  /** Finishes the update under way, saves and returns when it is aborted. */
+  readonly signal?: AbortSignal;
+  /** Called after every update. */
+  onUpdate?(update: UpdateInfo): void;
+  /** Called at the start, after a checkpoint was read. */
+  onStart?(start: { readonly updates: number; readonly done: number; readonly plannedBytes: number }): void;
+  /** Measures the model as it is; what it returns goes into the log. Called after every `validateEvery` epochs. */
+  validate?(loaded: LoadedMfp): Promise<Readonly<Record<string, number>>>;
+  readonly validateEvery?: number;
+}
+
+/** One update, for progress. */
+export interface UpdateInfo {
+  readonly step: number;
+  readonly epoch: number;
+  readonly losses: StepLosses;
+}
+
+/** How a run ended. */
+export interface RunResult {
+  readonly finished: boolean;
+  readonly step: number;
+  /** The trained model. */
+  readonly file: string;
+  /** Share of an update's time in which the GPU did not work; undefined where it cannot be measured. */
+  readonly hostShare: number | undefined;
+}
+
+/** All that decides how a run goes on, beside its tensors. */
+interface RunState {
+  readonly step: number;
+  readonly epoch: number;
+  /** Images of the epoch that are done. */
+  readonly position: number;
+  /** State of the random source before the epoch's order was drawn. */
+  readonly random: readonly number[];
+  readonly lossScale: LossScaleState;
+  readonly config: RunConfig;
+  /** Which images, in which order, the data set listed. */
+  readonly data: string;
+  readonly adapter: string;
+  /** Kernel variants by op and shape: the same ones give the same bits. */
+  readonly variants: Readonly<Record<string, string>>;
+}
+
+/** A text that tells two lists of samples apart. */
+function fingerprint(samples: readonly Sample[]): string {
+  const hash = createHash('sha256');
+  for (const { image, mask, label } of samples) hash.update(`${image}\0${mask ?? ''}\0${label}\n`);
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** The images of each update of an epoch: all in random order; the last update is filled from the front. */
+function updatesOf(random: RandomSource, count: number, perUpdate: number): number[][] {
+  const order = random.shuffled(Array.from({ length: count }, (_, i) => i));
+  return Array.from({ length: Math.ceil(count / perUpdate) }, (_, update) => Array.from({ length: perUpdate }, (_, i) => order[(update * perUpdate + i) % count]));
+}
+
+/**
+ * Trains MFP-CLIP (DESIGN: Training) and leaves `mfp.safetensors` in the run's folder. A run that was killed at any
+ * moment and resumed ends with the same bits as one that never stopped.
+ *
+ * @throws UserError naming what is wrong with files, configuration or data; a loss that is not a number names the step,
+ *   the image and the last good checkpoint
+ */
+export async function trainMfp(options: RunOptions): Promise<RunResult> {
+  const { gpu, out, samples, config, signal, saveEvery = 200, validateEvery = 1 } = options;
+  const checkpointFile = join(out, 'checkpoint.safetensors');
+  const modelFile = join(out, 'mfp.safetensors');
+  if (!samples.length) throw new UserError('the data set has no images to train on');
+  if (options.resume && !existsSync(checkpointFile)) throw new UserError(`--resume: there is no ${checkpointFile}; start the run without --resume`);
+  if (!options.resume && existsSync(checkpointFile)) throw new UserError(`${out} holds a run already (${checkpointFile}). Go on with --resume, or choose another --out.`);
+  await mkdir(out, { recursive: true }).catch((error: Error) => {
+    throw new UserError(`--out ${out}: cannot make the folder: ${error.message}`);
+  });
+  const log = new RunLog(join(out, 'log.jsonl'));
+  const data = fingerprint(samples);
+  let state: RunState | undefined;
+  if (options.resume) {
+    state = await restoreCheckpoint<RunState>(gpu, checkpointFile, () => new Map());
+    if (JSON.stringify(state.config) !== JSON.stringify(config)) throw new UserError(`--resume: the configuration differs from that of ${checkpointFile}; leave configuration flags out, or start a new run`);
+    if (state.data !== data) throw new UserError(`--resume: the data set is not the one that ${checkpointFile} was trained on`);
+    // Another adapter would compute other bits; the person should know rather than wonder.
+    if (state.adapter !== gpu.key) throw new UserError(`--resume: the run was on ${state.adapter}, this is ${gpu.key}. Choose the same with --adapter.`);
+    configureVariants(gpu, { ...variantsOf(gpu).policy, pinned: state.variants });
+  }
+
+  const { training, optimizer, schedule } = config;
+  const loaded = await loadMfp(gpu, {
+    ...options.source,
+    config: mfpConfigOf(config),
+    size: config.image.size,
+    precision: training.precision,
+    parameterPrecision: 'f32',
+    seed: training.seed,
+  });
+  const trainer = await MfpTrainer.create(gpu, loaded, config);
+  const loader = await ExampleLoader.create(gpu, samples, loaded);
+  const tensors = new Map<string, Tensor>([...loaded.model.parameters, ...trainer.optimizer.moments]);
+  const perUpdate = training.batch * training.accumulation;
+  const updatesPerEpoch = Math.ceil(samples.length / perUpdate);
+  const totalUpdates = updatesPerEpoch * training.epochs;
+  let step = 0;
+  let firstEpoch = 0;
+  let firstUpdate = 0;
+  let random = new RandomSource(training.seed);
+  if (state) {
+    await restoreCheckpoint(gpu, checkpointFile, () => tensors);
+    ({ step, epoch: firstEpoch } = state);
+    firstUpdate = state.position / perUpdate;
+    random = new RandomSource(state.random);
+    trainer.lossScale = state.lossScale;
+    await log.truncate(step);
+  } else await writeFileAtomic(join(out, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  options.onStart?.({ updates: totalUpdates, done: step, plannedBytes: trainer.plannedBytes });
+
+  const save = async (epoch: number, position: number, epochRandom: readonly number[]): Promise<void> => {
+    const variants = Object.fromEntries([...variantsOf(gpu).chosen].map(([key, { variant }]) => [key, variant]));
+    const next: RunState = { step, epoch, position, random: epochRandom, lossScale: trainer.lossScale, config, data, adapter: gpu.key, variants };
+    await saveCheckpoint(gpu, checkpointFile, tensors, next);
+  };
+  const writeModel = async (): Promise<void> => {
+    const values = new Map<string, Float32Array>();
+    for (const [name, parameter] of loaded.model.parameters) values.set(name, await readTensor(gpu, parameter));
+    await writeMfp(modelFile, loaded.model.config, loaded.sizes, (name) => values.get(name)!, { step: String(step), training: JSON.stringify({ optimizer, schedule, training }) });
+  };
+
+  const wallSeconds: number[] = [];
+  let gpuSeconds: number | undefined;
+  try {
+    for (let epoch = firstEpoch; epoch < training.epochs; epoch++) {
+      const epochRandom = random.state;
+      const updates = updatesOf(random, samples.length, perUpdate);
+      for (let update = epoch === firstEpoch ? firstUpdate : 0; update < updatesPerEpoch; update++) {
+        const examples = [];
+        for (const index of updates[update]) examples.push(await loader.load(index));
+        if (gpuSeconds === undefined && gpu.timestamps) {
+          gpuSeconds = (await trainer.time(examples.slice(0, training.batch))).reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / 1e9;
+        }
+        const learningRate = optimizer.learningRate * scheduleFactor(schedule, step, epoch, totalUpdates);
+        const start = performance.now();
+        const { losses, report } = await trainer.update(examples, step + 1, learningRate).catch((error: unknown) => {
+          if (!(error instanceof UserError)) throw error;
+          throw new UserError(`${error.message} The last good checkpoint is ${existsSync(checkpointFile) ? checkpointFile : 'none yet: the start values'}.`);
+        });
+        const seconds = (performance.now() - start) / 1000;
+        wallSeconds.push(seconds / training.accumulation);
+        step++;
+        const { total, ...parts } = losses;
+        log.append({
+          step,
+          epoch,
+          loss: total,
+          ...parts,
+          learningRate,
+          gradientNorm: report.gradientNorm,
+          ...(training.precision === 'f16' ? { applied: report.applied, lossScale: trainer.lossScale.scale } : {}),
+          seconds: Number(seconds.toFixed(4)),
+          memoryBytes: gpu.memory.peak,
+          images: examples.map(({ name }) => name),
+        });
+        options.onUpdate?.({ step, epoch, losses });
+        const stop = signal?.aborted ?? false;
+        const last = update + 1 === updatesPerEpoch;
+        if (!last && (stop || step % saveEvery === 0)) await save(epoch, (update + 1) * perUpdate, epochRandom);
+        if (!last && stop) return { finished: false, step, file: modelFile, hostShare: undefined };
+      }
+      if (options.validate && ((epoch + 1) % validateEvery === 0 || epoch + 1 === training.epochs)) log.append({ step, epoch, validation: await options.validate(loaded) });
+      await writeModel();
+      await save(epoch + 1, 0, random.state);
+      if (signal?.aborted && epoch + 1 < training.epochs) return { finished: false, step, file: modelFile, hostShare: undefined };
+    }
+    await writeFileAtomic(join(out, 'loss.svg'), lossChart(log.lines(), `Training loss of ${out}`));
+    const median = wallSeconds.sort((a, b) => a - b)[wallSeconds.length >> 1];
+    const hostShare = gpuSeconds !== undefined && median !== undefined ? Math.max(0, 1 - gpuSeconds / median) : undefined;
+    return { finished: true, step, file: modelFile, hostShare };
+  } finally {
+    loader.destroy();
+    trainer.destroy();
+    loaded.destroy();
+  }
+}
