@@ -1,6 +1,6 @@
 """MFP-CLIP in plain PyTorch: the reference that the WGSL engine is held against.
 
-Written from docs' description of the method alone (see README.md beside this file for the decisions that it leaves open), with no
+Written from the description of the method alone (README.md beside this file has the decisions that it leaves open), with no
 tricks: attention writes its matrix, nothing is fused, nothing is cached. Everything follows the dtype of the weights, so that float64
 weights give a float64 reference.
 

@@ -16,12 +16,15 @@ class Tokenizer:
     """
     :param special_first: whether the start and end tokens have the lowest ids (0 and 1) instead of the highest, as CLIP's have
     :param merge_pairs: whether merges are written as pairs, as recent versions of `tokenizers` do, or as "a b"
+    :param size: size of the vocabulary whose last two ids are the start and end tokens; the ids that nothing here needs have no token
     """
 
-    def __init__(self, special_first=False, merge_pairs=False):
+    def __init__(self, special_first=False, merge_pairs=False, size=None):
         plain = [*_characters, *(f'{c}</w>' for c in _characters), *(merge.replace(' ', '') for merge in _merges)]
         tokens = [START, END, *plain] if special_first else [*plain, START, END]
         self.vocabulary = {token: index for index, token in enumerate(tokens)}
+        if size is not None:
+            self.vocabulary.update({START: size - 2, END: size - 1})
         self.start, self.end = self.vocabulary[START], self.vocabulary[END]
         self.merge_pairs = merge_pairs
 

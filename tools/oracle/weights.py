@@ -133,8 +133,8 @@ def resnet_weights(shape, seed):
             convolution(f'{name}.conv2', planes, planes, 3)
             batch_norm(f'{name}.bn2', planes)
             convolution(f'{name}.conv3', planes * 4, planes, 1)
-            # Residual branches add up over a stage's blocks.
-            batch_norm(f'{name}.bn3', planes * 4, gain=0.7)
+            # Residual branches add up over a stage's blocks; these gains keep the sum near one.
+            batch_norm(f'{name}.bn3', planes * 4, gain=0.7 if index == 0 else 0.2)
             if index == 0:
                 convolution(f'{name}.downsample.0', planes * 4, width, 1)
                 batch_norm(f'{name}.downsample.1', planes * 4, gain=0.7)
