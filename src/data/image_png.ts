@@ -5,6 +5,9 @@ import { checkImageSize } from './image_size.ts';
 
 export const pngSignature = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 
+/** The most bytes that image data may unpack to: what MAX_PIXELS of 8-bit RGBA take. Decoding needs several times as much. */
+const MAX_UNPACKED_BYTES = 410_000_000;
+
 /** Samples per pixel of each colour type, and the bit depths that go with it. */
 const colourTypes: Readonly<Record<number, { readonly samples: number; readonly depths: readonly number[] }>> = {
   0: { samples: 1, depths: [1, 2, 4, 8, 16] },
@@ -122,6 +125,9 @@ export function decodePng(bytes: Uint8Array, file: string): { width: number; hei
   }
 
   const expected = unpackedBytes(width, height, kind.samples * depth, interlace === 1);
+  if (expected > MAX_UNPACKED_BYTES) {
+    throw new UserError(`${file}: the image is ${width}×${height} with ${kind.samples * depth} bits per pixel, ${Math.round(expected / 1e6)} MB unpacked; ${MAX_UNPACKED_BYTES / 1e6} MB is the most. Save it with 8 bits per sample.`);
+  }
   let unpacked: Uint8Array;
   try {
     unpacked = inflateSync(Buffer.concat(data), { maxOutputLength: expected, chunkSize: Math.max(64, Math.min(expected, 1 << 20)) });

@@ -217,6 +217,7 @@ test('sizes of zero, and of more than 100 megapixels, are refused by the header 
     const after = process.memoryUsage();
     assert.ok(after.arrayBuffers - before.arrayBuffers + after.external - before.external < 4e6, 'memory was allocated');
   }
+  assert.match(await refusal(Buffer.concat([signature, pngHeader(10000, 10000, 16, 6), chunk('IDAT'), chunk('IEND')])), /10000×10000 with 64 bits per pixel, 800 MB unpacked/);
   assert.match(await refusal(Buffer.concat([signature, pngHeader(2 ** 31 - 1, 2 ** 31 - 1)])), /2147483647×2147483647/);
 });
 
