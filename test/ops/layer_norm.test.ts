@@ -1,10 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { layerNorm } from '../../src/ops/layer_norm.ts';
+import { gradients } from '../../src/ops/gradients.ts';
+import { asParameter } from '../../src/tensor/tensor.ts';
+import { assertGradients } from '../support/gradients.ts';
 import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
 
+const epsilon = 1e-5;
+
 /** float64 reference of torch.nn.functional.layer_norm. */
-function reference(input: ArrayLike<number>, weight: ArrayLike<number>, bias: ArrayLike<number>, epsilon: number): Float64Array {
+function reference(input: ArrayLike<number>, weight: ArrayLike<number>, bias: ArrayLike<number>): Float64Array {
   const width = weight.length;
   const output = new Float64Array(input.length);
   for (let start = 0; start < input.length; start += width) {
@@ -17,26 +22,78 @@ function reference(input: ArrayLike<number>, weight: ArrayLike<number>, bias: Ar
   return output;
 }
 
-for (const [rows, width] of [[1, 1], [1, 7], [3, 127], [5, 128], [2, 129], [7, 1024]]) {
-  for (const [dtype, tolerance] of [['f32', 1e-5], ['f16', 2e-3]] as const) {
-    test(`layer_norm [${rows}, ${width}] ${dtype}`, async () => {
-      const input = randomInput([rows, width], 1, 3, dtype);
-      const weight = randomInput([width], 2, 1, dtype);
-      const bias = randomInput([width], 3, 1, dtype);
-      const [output] = await evaluate([input, weight, bias], (x, w, b) => layerNorm(x, w, b));
-      assertClose(output, reference(input.values, weight.values, bias.values, 1e-5), tolerance, 'layer_norm');
-    });
+/** float64 reference of its gradients. */
+function referenceGradients(input: ArrayLike<number>, weight: ArrayLike<number>, gradient: ArrayLike<number>): Float64Array[] {
+  const width = weight.length;
+  const ofInput = new Float64Array(input.length);
+  const ofWeight = new Float64Array(width);
+  const ofBias = new Float64Array(width);
+  const normal = reference(input, new Float64Array(width).fill(1), new Float64Array(width));
+  for (let start = 0; start < input.length; start += width) {
+    let mean = 0;
+    for (let i = 0; i < width; i++) mean += input[start + i] / width;
+    let variance = 0;
+    for (let i = 0; i < width; i++) variance += (input[start + i] - mean) ** 2 / width;
+    let flat = 0;
+    let correlated = 0;
+    for (let i = 0; i < width; i++) {
+      const h = gradient[start + i] * weight[i];
+      flat += h / width;
+      correlated += (h * normal[start + i]) / width;
+      ofWeight[i] += gradient[start + i] * normal[start + i];
+      ofBias[i] += gradient[start + i];
+    }
+    for (let i = 0; i < width; i++) ofInput[start + i] = (gradient[start + i] * weight[i] - flat - normal[start + i] * correlated) / Math.sqrt(variance + epsilon);
   }
+  return [ofInput, ofWeight, ofBias];
 }
 
-test('layer_norm keeps its digits when the mean is far from zero', async () => {
-  const input = randomInput([2, 300], 1);
-  const shifted = Float32Array.from(input.values, (value) => value + 1000);
-  const weight = { values: new Float32Array(300).fill(1), shape: [300] };
-  const bias = { values: new Float32Array(300), shape: [300] };
-  const [output] = await evaluate([{ values: shifted, shape: [2, 300] }, weight, bias], (x, w, b) => layerNorm(x, w, b));
-  assertClose(output, reference(shifted, weight.values, bias.values, 1e-5), 1e-4, 'layer_norm');
-});
+for (const variant of ['workgroup', 'subgroup']) {
+  const variants = { layer_norm: variant, layer_norm_backward: variant, layer_norm_parameter_backward: variant };
+  for (const [rows, width] of [[1, 1], [1, 7], [3, 127], [5, 128], [2, 129], [67, 36], [7, 1024]]) {
+    for (const [dtype, tolerance] of [['f32', 1e-5], ['f16', 2e-3]] as const) {
+      test(`layer_norm [${rows}, ${width}] ${dtype} ${variant}`, async () => {
+        const input = randomInput([rows, width], 1, 3, dtype);
+        const weight = randomInput([width], 2, 1, dtype);
+        const bias = randomInput([width], 3, 1, dtype);
+        const [output] = await evaluate([input, weight, bias], (x, w, b) => layerNorm(x, w, b), variants);
+        assertClose(output, reference(input.values, weight.values, bias.values), tolerance, 'layer_norm');
+      });
+    }
+  }
+
+  for (const [rows, width] of [[1, 5], [3, 128], [67, 36], [33, 131]]) {
+    for (const [dtype, tolerance] of [['f32', 2e-5], ['f16', 4e-3]] as const) {
+      test(`layer_norm gradients [${rows}, ${width}] ${dtype} ${variant}`, async () => {
+        const inputs = [randomInput([rows, width], 1, 3, dtype), randomInput([width], 2, 1, dtype), randomInput([width], 3, 1, dtype), randomInput([rows, width], 4, 1, dtype)];
+        const found = await evaluate(
+          inputs,
+          (x, w, b, gradient) => {
+            for (const parameter of [x, w, b]) asParameter(parameter);
+            const gradientOf = gradients([{ tensor: layerNorm(x, w, b), gradient }]);
+            return [gradientOf(x)!, gradientOf(w)!, gradientOf(b)!];
+          },
+          variants,
+        );
+        const expected = referenceGradients(inputs[0].values, inputs[1].values, inputs[3].values);
+        ['input', 'weight', 'bias'].forEach((name, i) => assertClose(found[i], expected[i], tolerance, `gradient of ${name}`));
+      });
+    }
+  }
+
+  test(`layer_norm gradients agree with central differences, ${variant}`, async () => {
+    await assertGradients([randomInput([2, 3, 37], 1), randomInput([37], 2), randomInput([37], 3)], (x, w, b) => layerNorm(x, w, b), { variants });
+  });
+
+  test(`layer_norm keeps its digits when the mean is far from zero, ${variant}`, async () => {
+    const input = randomInput([2, 300], 1);
+    const shifted = Float32Array.from(input.values, (value) => value + 1000);
+    const weight = { values: new Float32Array(300).fill(1), shape: [300] };
+    const bias = { values: new Float32Array(300), shape: [300] };
+    const [output] = await evaluate([{ values: shifted, shape: [2, 300] }, weight, bias], (x, w, b) => layerNorm(x, w, b), variants);
+    assertClose(output, reference(shifted, weight.values, bias.values), 1e-4, 'layer_norm');
+  });
+}
 
 test('layer_norm names the operand of a wrong shape', async () => {
   let message = '';
