@@ -17,7 +17,7 @@ export interface AdapterDescription {
   readonly architecture: string;
   readonly device: string;
   readonly description: string;
-  /** True for an adapter that runs on the CPU (lavapipe, SwiftShader). */
+  /** True for an adapter that runs on the CPU (lavapipe, SwiftShader, WARP). */
   readonly software: boolean;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
@@ -41,7 +41,12 @@ export function openGpuCount(): number {
 async function dawn(): Promise<typeof import('webgpu')> {
   // The driver set-up only works before Dawn is loaded, hence the import here and not at the top.
   prepareDriver();
-  const module = await import('webgpu');
+  let module: typeof import('webgpu');
+  try {
+    module = await import('webgpu');
+  } catch (error) {
+    throw new UserError(`Dawn's library for ${process.platform}-${process.arch} cannot be loaded (${(error as Error).message}).\n${adviceWithoutAdapter()}`);
+  }
   Object.assign(globalThis, module.globals);
   return module;
 }
@@ -89,6 +94,8 @@ export class Gpu {
     this.subgroups = device.features.has('subgroups');
     this.timestamps = device.features.has('timestamp-query');
     device.onuncapturederror = (event) => {
+      // Otherwise Dawn prints it, too.
+      event.preventDefault();
       this.#failure ??= new Error(`${event.error.constructor.name}: ${event.error.message}`);
     };
     void device.lost.then((info) => {
@@ -142,7 +149,7 @@ export class Gpu {
         architecture: info.architecture,
         device: info.device,
         description: info.description,
-        software: /llvmpipe|lavapipe|swiftshader|software/.test(text),
+        software: /llvmpipe|lavapipe|swiftshader|software|basic render/.test(text),
         subgroupMinSize: info.subgroupMinSize ?? 0,
         subgroupMaxSize: info.subgroupMaxSize ?? 0,
       },
@@ -156,10 +163,11 @@ export class Gpu {
     return [vendor, architecture, device, description].filter((part) => part !== '').join(' | ');
   }
 
-  /** @throws Error when the device was lost or an earlier command failed */
+  /** @throws Error when the device was lost or an earlier command failed; UserError when a buffer got no memory */
   check(): void {
     if (this.#closed) throw new Error('this Gpu was closed; open a new one');
-    if (this.#failure) throw this.#failure;
+    const failure = this.memory.takeFailure() ?? this.#failure;
+    if (failure) throw failure;
   }
 
   /** Runs `work` and throws what Dawn objects to in it, with `what` (kernel and shapes) in the message. */
@@ -175,13 +183,22 @@ export class Gpu {
     } catch (error) {
       thrown = error;
     }
-    const errors = await Promise.all([this.device.popErrorScope(), this.device.popErrorScope(), this.device.popErrorScope()]);
+    const scopes = [this.device.popErrorScope(), this.device.popErrorScope(), this.device.popErrorScope()];
+    let errors: (GPUError | null)[];
+    try {
+      errors = await Promise.all(scopes);
+    } catch (error) {
+      // Only a lost device does not answer.
+      this.check();
+      throw new Error(`${what()}: ${(error as Error).message}`, { cause: error });
+    }
     if (thrown) throw thrown;
     const [validation, memory, internal] = errors;
     if (memory) throw new UserError(`${what()}: the adapter is out of memory (${memory.message}). Use a smaller --size or --batch, or --precision f16.`);
+    // A buffer without memory makes what uses it invalid: the cause goes first.
+    this.check();
     const error = validation ?? internal;
     if (error) throw new Error(`${what()}: ${error.message}`);
-    this.check();
     return result!;
   }
 

@@ -21,7 +21,10 @@ export class MemoryPool {
   budget: number;
 
   readonly #device: GPUDevice;
-  readonly #free: GPUBuffer[] = [];
+  readonly #free = new Set<GPUBuffer>();
+  /** Buffers that the driver had no memory for; it says so only after the call. */
+  readonly #broken = new Set<GPUBuffer>();
+  #failure: UserError | undefined;
 
   constructor(device: GPUDevice, budget = Number.POSITIVE_INFINITY) {
     this.#device = device;
@@ -42,15 +45,14 @@ export class MemoryPool {
       );
     }
     // A pooled buffer is taken when it wastes less than a quarter: best fit first.
-    let best = -1;
-    for (let i = 0; i < this.#free.length; i++) {
-      const candidate = this.#free[i].size;
-      if (candidate >= size && candidate <= size * 1.25 && (best < 0 || candidate < this.#free[best].size)) best = i;
+    let best: GPUBuffer | undefined;
+    for (const candidate of this.#free) {
+      if (candidate.size >= size && candidate.size <= size * 1.25 && (!best || candidate.size < best.size)) best = candidate;
     }
-    if (best >= 0) {
-      const [buffer] = this.#free.splice(best, 1);
-      buffer.label = label;
-      return buffer;
+    if (best) {
+      this.#free.delete(best);
+      best.label = label;
+      return best;
     }
     if (this.allocated + size > this.budget) this.trim();
     if (this.allocated + size > this.budget) {
@@ -59,11 +61,24 @@ export class MemoryPool {
           `${formatBytes(this.budget)}. Raise --memory-budget, or use a smaller --size or --batch, or --precision f16.`,
       );
     }
+    this.#device.pushErrorScope('out-of-memory');
     const buffer = this.#device.createBuffer({
       label,
       size,
       usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
     });
+    this.#device.popErrorScope().then(
+      (error) => {
+        if (!error) return;
+        this.#broken.add(buffer);
+        this.#failure ??= new UserError(
+          `the adapter has no memory for ${label}: ${formatBytes(this.allocated - size)} in use + ${formatBytes(size)} wanted (${error.message}). ` +
+            `Use a smaller --size or --batch, or --precision f16.`,
+        );
+      },
+      // A device that is lost says so itself.
+      () => {},
+    );
     this.allocated += size;
     this.peak = Math.max(this.peak, this.allocated);
     return buffer;
@@ -71,7 +86,16 @@ export class MemoryPool {
 
   /** Gives a buffer back for reuse. The caller must not use it again. */
   release(buffer: GPUBuffer): void {
-    this.#free.push(buffer);
+    if (this.#free.has(buffer)) throw new Error(`${buffer.label} was given back to the memory pool twice`);
+    if (this.#broken.delete(buffer)) this.allocated -= buffer.size;
+    else this.#free.add(buffer);
+  }
+
+  /** The driver's refusal of an earlier `acquire`, once. */
+  takeFailure(): UserError | undefined {
+    const failure = this.#failure;
+    this.#failure = undefined;
+    return failure;
   }
 
   /** Destroys the pooled buffers that nobody holds. */
@@ -80,6 +104,6 @@ export class MemoryPool {
       this.allocated -= buffer.size;
       buffer.destroy();
     }
-    this.#free.length = 0;
+    this.#free.clear();
   }
 }
