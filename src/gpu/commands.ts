@@ -91,9 +91,9 @@ export async function bindSequence(gpu: Gpu, requests: readonly DispatchRequest[
     const key = Buffer.from(block).toString('latin1');
     let offset = uniformOffsets.get(key);
     if (offset === undefined) {
+      if (block.byteLength > stride) throw new Error(`${describe(request)}: Params has more than ${stride / 4} fields`);
       offset = blocks.length * stride;
       uniformOffsets.set(key, offset);
-      // Kernels with longer Params than one stride do not exist: 64 fields.
       blocks.push(block);
     }
     return { offset, size: block.byteLength };
@@ -106,12 +106,12 @@ export async function bindSequence(gpu: Gpu, requests: readonly DispatchRequest[
     gpu.write(uniforms, bytes);
   }
 
-  const dispatches = requests.map((request, i): BoundDispatch => {
+  const bind = (request: DispatchRequest, i: number): BoundDispatch => {
     const what = (): string => describe(request);
     const { kernel, pipeline, layout } = compiled[i];
     const declared = new Set(kernel.bindings.map((binding) => binding.name));
     for (const name of Object.keys(request.slices)) if (!declared.has(name)) throw new Error(`${what()}: the kernel has no binding ${name}`);
-    const written = new Set<GPUBuffer>();
+    const written: BufferSlice[] = [];
     const read = new Set<GPUBuffer>();
     const entries: GPUBindGroupEntry[] = [];
     if (kernel.params.length) entries.push({ binding: 0, resource: { buffer: uniforms!, offset: places[i].offset, size: places[i].size } });
@@ -124,10 +124,15 @@ export async function bindSequence(gpu: Gpu, requests: readonly DispatchRequest[
       if (slice.offset % limits.minStorageBufferOffsetAlignment !== 0) {
         throw new Error(`${what()}: ${binding.name} starts at byte ${slice.offset}, this adapter wants a multiple of ${limits.minStorageBufferOffsetAlignment}`);
       }
-      (binding.access === 'read' ? read : written).add(slice.buffer);
+      if (binding.access === 'read') read.add(slice.buffer);
+      else {
+        const other = written.find(({ buffer, offset, size: otherSize }) => buffer === slice.buffer && offset < slice.offset + size && slice.offset < offset + otherSize);
+        if (other) throw new Error(`${what()}: two bindings write the same bytes of ${slice.buffer.label}`);
+        written.push(slice);
+      }
       entries.push({ binding: binding.binding, resource: { buffer: slice.buffer, offset: slice.offset, size } });
     }
-    for (const buffer of written) if (read.has(buffer)) throw new Error(`${what()}: one buffer (${buffer.label}) is read and written in the same dispatch`);
+    for (const { buffer } of written) if (read.has(buffer)) throw new Error(`${what()}: one buffer (${buffer.label}) is read and written in the same dispatch`);
     const [x, y = 1, z = 1] = request.workgroups;
     for (const count of [x, y, z]) {
       if (!Number.isInteger(count) || count < 1 || count > limits.maxComputeWorkgroupsPerDimension) {
@@ -135,8 +140,13 @@ export async function bindSequence(gpu: Gpu, requests: readonly DispatchRequest[
       }
     }
     return { name: what(), pipeline, bindGroup: device.createBindGroup({ label: what(), layout, entries }), workgroups: [x, y, z] };
-  });
-  return { dispatches, uniforms };
+  };
+  try {
+    return { dispatches: await gpu.guarded(() => label, () => requests.map(bind)), uniforms };
+  } catch (error) {
+    uniforms?.destroy();
+    throw error;
+  }
 }
 
 /** Encodes and submits a sequence. Throws what Dawn objects to, naming the kernel. */

@@ -89,7 +89,9 @@ export class PipelineCache {
       return { kernel, pipeline, layout };
     } catch (error) {
       const scope = await problem;
-      const messages = (await module.getCompilationInfo()).messages.map((m) => `  line ${m.lineNum}: ${m.message}`);
+      // The lines are those of the linked WGSL, which is nowhere on disk.
+      const lines = kernel.code.split('\n');
+      const messages = (await module.getCompilationInfo()).messages.map((m) => `  line ${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1]?.trim() ?? ''}`);
       throw new Error(`kernel ${name} does not compile: ${scope?.message ?? (error as Error).message}\n${messages.join('\n')}`, {
         cause: error,
       });
