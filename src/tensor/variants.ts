@@ -37,7 +37,7 @@ export type VariantReason = 'forced' | 'pinned' | 'measured' | 'default' | 'only
 
 /** Timed runs of a variant; the median of an odd number is one of them. */
 const measuredRuns = 3;
-/** A variant this many times slower than the best so far is not run again. */
+/** A variant whose first timed run is this many times slower than the best so far gets no further one. */
 const hopeless = 2;
 
 /**
@@ -46,8 +46,8 @@ const hopeless = 2;
  * so two runs on one machine always choose alike and compute the same bits.
  */
 export class VariantTable {
+  readonly policy: VariantPolicy;
   readonly #gpu: Gpu;
-  readonly #policy: VariantPolicy;
   readonly #file: string;
   readonly #measured = new Map<string, MeasuredChoice>();
   /** Everything chosen so far, for `doctor` and training checkpoints. */
@@ -56,24 +56,25 @@ export class VariantTable {
 
   constructor(gpu: Gpu, policy: VariantPolicy) {
     this.#gpu = gpu;
-    this.#policy = policy;
+    this.policy = policy;
     this.#file = policy.file ?? join(cacheFolder(), 'variants', `${cacheKey(gpu)}.json`);
-    if (policy.mode === 'measure' && existsSync(this.#file)) this.#load();
+    if (policy.mode === 'measure') this.#load();
   }
 
   get file(): string {
     return this.#file;
   }
 
+  /** Takes over what the file holds, which goes before what this process measured itself: others may have used it. */
   #load(): void {
+    if (!existsSync(this.#file)) return;
     try {
       const parsed = JSON.parse(readFileSync(this.#file, 'utf8')) as { choices?: Record<string, MeasuredChoice> };
       for (const [key, choice] of Object.entries(parsed.choices ?? {})) {
         if (typeof choice?.variant === 'string') this.#measured.set(key, choice);
       }
     } catch {
-      // A damaged cache is only a cache: it is measured and written anew.
-      this.#measured.clear();
+      // A damaged cache is only a cache: what it held is measured and written anew.
     }
   }
 
@@ -87,7 +88,7 @@ export class VariantTable {
       this.chosen.set(key, { variant: variant.name, reason });
       return variant;
     };
-    const forced = this.#policy.forced?.[op.name];
+    const forced = this.policy.forced?.[op.name];
     if (forced !== undefined) {
       const variant = supported.find((candidate) => candidate.name === forced);
       if (variant) return note(variant, 'forced');
@@ -96,23 +97,33 @@ export class VariantTable {
       }
       // The forced variant exists but not for these inputs: the others stand in.
     }
-    const pinned = supported.find((variant) => variant.name === this.#policy.pinned?.[key]);
+    const pinned = supported.find((variant) => variant.name === this.policy.pinned?.[key]);
     if (pinned) return note(pinned, 'pinned');
     const serious = supported.filter((variant) => !variant.reference);
     const candidates = serious.length ? serious : supported;
     if (candidates.length === 1) return note(candidates[0], 'only one');
     const preference = op.preferred?.(call);
     const fallback = candidates.find((variant) => variant.name === preference) ?? candidates[0];
-    if (this.#policy.mode === 'default' || !this.#writable) return note(fallback, 'default');
-    let choice = this.#measured.get(key);
-    if (!choice) {
-      choice = await this.#measure(op, call, candidates);
-      this.#measured.set(key, choice);
-      await this.#save();
+    if (this.policy.mode === 'default') return note(fallback, 'default');
+    // A variant that the op does not have any more is measured anew; one that only these inputs rule out is not.
+    const known = (): MeasuredChoice | undefined => {
+      const choice = this.#measured.get(key);
+      return choice && op.variants.some((variant) => variant.name === choice.variant) ? choice : undefined;
+    };
+    if (!known()) {
       // What cannot be remembered must not be used, or the next run could choose otherwise and give other bits.
       if (!this.#writable) return note(fallback, 'default');
+      const own = await this.#measure(op, call, candidates);
+      // Another process may have measured meanwhile; whoever wrote first is followed.
+      this.#load();
+      if (!known()) this.#measured.set(key, own);
+      await this.#save();
+      if (!this.#writable) {
+        this.#measured.delete(key);
+        return note(fallback, 'default');
+      }
     }
-    return note(candidates.find((variant) => variant.name === choice.variant) ?? fallback, 'measured');
+    return note(candidates.find((variant) => variant.name === known()!.variant) ?? fallback, 'measured');
   }
 
   async #save(): Promise<void> {
@@ -157,10 +168,10 @@ export class VariantTable {
           await gpu.device.queue.onSubmittedWorkDone();
           return performance.now() - start;
         };
-        const warmUp = await once();
-        const times: number[] = [];
-        if (warmUp < hopeless * best) for (let run = 0; run < measuredRuns; run++) times.push(await once());
-        else times.push(warmUp);
+        // The first run is not counted: lavapipe compiles a kernel when it first runs, for longer than most of them take.
+        await once();
+        const times = [await once()];
+        while (times.length < measuredRuns && times[0] < hopeless * best) times.push(await once());
         times.sort((a, b) => a - b);
         milliseconds[variant.name] = times[times.length >> 1];
         best = Math.min(best, milliseconds[variant.name]);

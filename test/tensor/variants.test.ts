@@ -1,0 +1,167 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { UserError } from '../../src/errors.ts';
+import { defineOp, foldWorkgroups } from '../../src/tensor/op.ts';
+import { Program } from '../../src/tensor/program.ts';
+import { apply } from '../../src/tensor/recording.ts';
+import { type Tensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
+import { type VariantPolicy, type VariantTable, configureVariants } from '../../src/tensor/variants.ts';
+import { errorOf } from '../support/errors.ts';
+import { testGpu } from '../support/gpu.ts';
+
+// Mesa keeps compiled kernels on disk, which would hide what the first run of a kernel costs.
+process.env.MESA_SHADER_CACHE_DISABLE = 'true';
+
+/** One addition, done by as many dispatches as asked for: variants whose speeds differ for sure, each with its own pipeline. */
+const additions = (repeats: number, threads: number) => ({
+  kernels: ({ inputs: [a], outputs: [output] }: { inputs: readonly (Tensor | undefined)[]; outputs: readonly Tensor[] }) =>
+    Array.from({ length: repeats }, () => ({
+      kernel: 'elementwise/add',
+      constants: { THREADS: threads },
+      bindings: { a: a!, b: a!, output },
+      params: { size: output.size, period: output.size },
+      workgroups: foldWorkgroups(Math.ceil(output.size / threads)),
+    })),
+});
+
+const doubleOp = defineOp<Record<string, never>>({
+  name: 'double',
+  inputNames: ['input'],
+  outputs: ([input]) => [input!],
+  variants: [
+    { name: 'slow', ...additions(40, 16) },
+    { name: 'slower', ...additions(80, 24) },
+    { name: 'fast', ...additions(1, 40) },
+    { name: 'large only', supports: ({ inputs: [a] }) => a!.size > 1e6, ...additions(1, 48) },
+    { name: 'plain', reference: true, ...additions(1, 64) },
+  ],
+  cost: () => ({ flops: 0, bytes: 0 }),
+  benchCases: [],
+});
+
+let folder = '';
+test.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'mfp-clip-variants-'));
+});
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Runs the op once under a policy; returns the table with what it chose. */
+async function choose(policy: VariantPolicy): Promise<VariantTable> {
+  const gpu = await testGpu();
+  const table = configureVariants(gpu, policy);
+  const input = tensor(gpu, new Float32Array(640).fill(2), [640]);
+  const program = await Program.record(gpu, () => apply(doubleOp, [input], {})[0]);
+  await program.run();
+  assert.is((await readTensor(gpu, program.outputs))[639], 4);
+  program.destroy();
+  freeTensor(gpu, input);
+  return table;
+}
+
+const key = 'double|f32|';
+const chosen = (table: VariantTable): { variant: string; reason: string } | undefined => table.chosen.get(key);
+
+test('without measurements the op\'s first variant runs', async () => {
+  assert.equal(chosen(await choose({ mode: 'default' })), { variant: 'slow', reason: 'default' });
+});
+
+test('the fastest variant is found and remembered, though each is compiled on its first run', async () => {
+  const file = join(folder, 'deep', 'choices.json');
+  assert.equal(chosen(await choose({ mode: 'measure', file })), { variant: 'fast', reason: 'measured' });
+  const content = JSON.parse(readFileSync(file, 'utf8'));
+  assert.is(content.choices[key].variant, 'fast');
+  const { milliseconds } = content.choices[key];
+  // The reference and the one that these inputs rule out are not measured.
+  assert.equal(Object.keys(milliseconds), ['slow', 'slower', 'fast']);
+  assert.ok(milliseconds.fast < milliseconds.slow);
+  assert.ok(content.adapter.length > 0);
+});
+
+test('a remembered choice is used without measuring', async () => {
+  const file = join(folder, 'choices.json');
+  const text = JSON.stringify({ choices: { [key]: { variant: 'slower', milliseconds: {} } } });
+  writeFileSync(file, text);
+  assert.equal(chosen(await choose({ mode: 'measure', file })), { variant: 'slower', reason: 'measured' });
+  assert.is(readFileSync(file, 'utf8'), text);
+  // Where nothing may be measured, the file counts for nothing.
+  assert.is(chosen(await choose({ mode: 'default', file }))!.variant, 'slow');
+});
+
+test('a damaged file is measured and written anew', async () => {
+  for (const damage of ['{"choices": {"double', '', 'null', '[]', '{"choices": 7}', `{"choices": {"${key}": null}}`, `{"choices": {"${key}": {"variant": 3}}}`]) {
+    const file = join(folder, 'choices.json');
+    writeFileSync(file, damage);
+    assert.equal(chosen(await choose({ mode: 'measure', file })), { variant: 'fast', reason: 'measured' }, damage);
+    assert.is(JSON.parse(readFileSync(file, 'utf8')).choices[key].variant, 'fast', damage);
+  }
+});
+
+test('a remembered variant that the op no longer has is measured anew', async () => {
+  const file = join(folder, 'choices.json');
+  writeFileSync(file, JSON.stringify({ choices: { [key]: { variant: 'removed', milliseconds: {} } } }));
+  assert.is(chosen(await choose({ mode: 'measure', file }))!.variant, 'fast');
+  assert.is(JSON.parse(readFileSync(file, 'utf8')).choices[key].variant, 'fast');
+});
+
+test('a remembered variant that these inputs rule out gives way to the default, and stays remembered', async () => {
+  const file = join(folder, 'choices.json');
+  writeFileSync(file, JSON.stringify({ choices: { [key]: { variant: 'large only', milliseconds: {} } } }));
+  assert.is(chosen(await choose({ mode: 'measure', file }))!.variant, 'slow');
+  assert.is(JSON.parse(readFileSync(file, 'utf8')).choices[key].variant, 'large only');
+});
+
+test('what another process wrote meanwhile is kept, and goes before one\'s own measurement', async () => {
+  const gpu = await testGpu();
+  const file = join(folder, 'choices.json');
+  const table = configureVariants(gpu, { mode: 'measure', file });
+  writeFileSync(file, JSON.stringify({ choices: { [key]: { variant: 'slower', milliseconds: {} }, 'gemm|f32|': { variant: 'tiled', milliseconds: {} } } }));
+  const input = tensor(gpu, new Float32Array(16), [16]);
+  const program = await Program.record(gpu, () => apply(doubleOp, [input], {})[0]);
+  assert.is(chosen(table)!.variant, 'slower');
+  assert.is(JSON.parse(readFileSync(file, 'utf8')).choices['gemm|f32|'].variant, 'tiled');
+  program.destroy();
+});
+
+test('a measurement that cannot be remembered is not used', async () => {
+  // A file where the folder should be: not even root can write below it.
+  writeFileSync(join(folder, 'occupied'), '');
+  const file = join(folder, 'occupied', 'choices.json');
+  assert.equal(chosen(await choose({ mode: 'measure', file })), { variant: 'slow', reason: 'default' });
+  assert.not(existsSync(file));
+});
+
+test('a forced variant goes before everything, reference variants included', async () => {
+  const file = join(folder, 'choices.json');
+  for (const forced of ['slower', 'plain']) {
+    assert.equal(chosen(await choose({ mode: 'measure', file, forced: { double: forced }, pinned: { [key]: 'slow' } })), { variant: forced, reason: 'forced' });
+  }
+  assert.not(existsSync(file));
+  // Forced, but not for these inputs: others stand in.
+  assert.is(chosen(await choose({ mode: 'default', forced: { double: 'large only' } }))!.variant, 'slow');
+});
+
+test('a forced variant that does not exist: the error lists those that do', async () => {
+  const error = await errorOf(() => choose({ mode: 'default', forced: { double: 'warp' } }));
+  assert.instance(error, UserError);
+  assert.match(error.message, /--variant double=warp: double has the variants slow, slower, fast/);
+});
+
+test('a pinned choice of an earlier run goes before measurements', async () => {
+  const file = join(folder, 'choices.json');
+  assert.equal(chosen(await choose({ mode: 'measure', file, pinned: { [key]: 'slower' } })), { variant: 'slower', reason: 'pinned' });
+  assert.not(existsSync(file));
+});
+
+test('measuring gives its memory back', async () => {
+  const gpu = await testGpu();
+  gpu.memory.trim();
+  const before = gpu.memory.allocated;
+  await choose({ mode: 'measure', file: join(folder, 'choices.json') });
+  gpu.memory.trim();
+  assert.is(gpu.memory.allocated, before);
+});
+
+test.run();
