@@ -56,7 +56,8 @@ export function backward(
   const tape = [...recording.tape];
   recording.taping = false;
   try {
-    for (const { tensor, gradient } of seeds) contribute(tensor, gradient);
+    // A detached view shares its storage with what it was taken from, which must get nothing through it.
+    for (const { tensor, gradient } of seeds) if (tensor.requiresGradient) contribute(tensor, gradient);
     for (const index of tape.reverse()) {
       const { op, inputs, outputs, attributes, scope } = recording.ops[index];
       const outputGradients = outputs.map(gradientOf);

@@ -50,9 +50,11 @@ export class Program<Outputs extends Tensors> {
   readonly #steps: readonly Step[];
   readonly #sequence: BoundSequence;
   readonly #slots: readonly GPUBuffer[];
+  readonly #storages: readonly Storage[];
   readonly #poison: boolean;
+  #destroyed = false;
 
-  private constructor(gpu: Gpu, label: string, outputs: Outputs, memory: MemoryPlan, steps: readonly Step[], sequence: BoundSequence, slots: readonly GPUBuffer[], poison: boolean) {
+  private constructor(gpu: Gpu, label: string, outputs: Outputs, memory: MemoryPlan, steps: readonly Step[], sequence: BoundSequence, slots: readonly GPUBuffer[], storages: readonly Storage[], poison: boolean) {
     this.#gpu = gpu;
     this.#label = label;
     this.outputs = outputs;
@@ -60,6 +62,7 @@ export class Program<Outputs extends Tensors> {
     this.#steps = steps;
     this.#sequence = sequence;
     this.#slots = slots;
+    this.#storages = storages;
     this.#poison = poison;
   }
 
@@ -91,7 +94,7 @@ export class Program<Outputs extends Tensors> {
       for (const [i, bytes] of plan.slots.entries()) slots.push(gpu.memory.acquire(bytes, `${label} memory ${i}`));
       for (const [storage, slot] of storages) storage.buffer = slots[slot];
       const sequence = await bindSequence(gpu, steps.map((step) => dispatchRequest(step.call)), label);
-      return new Program(gpu, label, outputs, plan, steps, sequence, slots, options.poison ?? false);
+      return new Program(gpu, label, outputs, plan, steps, sequence, slots, [...storages.keys()], options.poison ?? false);
     } catch (error) {
       for (const buffer of slots) gpu.memory.release(buffer);
       throw error;
@@ -110,25 +113,29 @@ export class Program<Outputs extends Tensors> {
 
   /** Encodes and submits everything once; resolves when Dawn has accepted it, reading an output waits for the rest. */
   async run(): Promise<void> {
-    this.#fillWithNaN();
+    this.#prepare();
     await runSequence(this.#gpu, this.#sequence, this.#label);
   }
 
   /** Runs once with every dispatch timed on the GPU's clock. */
   async time(): Promise<KernelTime[]> {
-    this.#fillWithNaN();
+    this.#prepare();
     const times = await timeSequence(this.#gpu, this.#sequence, this.#label);
     return this.#steps.map(({ node, variant, call }, i) => ({ kernel: pipelineName(call), op: node.op.name, scope: node.scope, variant, nanoseconds: times[i] }));
   }
 
-  #fillWithNaN(): void {
+  #prepare(): void {
+    if (this.#destroyed) throw new Error(`${this.#label} was destroyed: its memory belongs to others now`);
     if (!this.#poison) return;
     // All bits set is NaN in f32 and in f16.
     for (const buffer of this.#slots) this.#gpu.write(buffer, new Uint8Array(buffer.size).fill(0xff));
   }
 
-  /** Gives the program's memory back. Its outputs must not be read afterwards. */
+  /** Gives the program's memory back. It cannot run any more, and its outputs have no content. */
   destroy(): void {
+    if (this.#destroyed) return;
+    this.#destroyed = true;
+    for (const storage of this.#storages) storage.buffer = undefined;
     for (const buffer of this.#slots) this.#gpu.memory.release(buffer);
     this.#sequence.uniforms?.destroy();
   }

@@ -73,8 +73,15 @@ export function plannedTensor(shape: Shape, dtype: DType, label: string): Tensor
  */
 export function apply<Attributes>(op: Op<Attributes>, inputs: readonly (Tensor | undefined)[], attributes: Attributes): Tensor[] {
   const recording = currentRecording();
-  const types: readonly TensorType[] = op.outputs(inputs, attributes);
   const path = [...recording.scopes, op.name].join('/');
+  let types: readonly TensorType[];
+  try {
+    types = op.outputs(inputs, attributes);
+  } catch (error) {
+    // Where in the model it stands, beside what the shape rule says.
+    if (recording.scopes.length) (error as Error).message = `in ${recording.scopes.join('/')}: ${(error as Error).message}`;
+    throw error;
+  }
   const outputs = types.map(({ shape, dtype }) => plannedTensor(shape, dtype, path));
   // The tape holds only what something trained flows into: frozen towers record nothing.
   if (recording.taping && inputs.some((input) => input?.requiresGradient)) {
