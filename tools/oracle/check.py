@@ -165,10 +165,11 @@ def gradients_are_central_differences():
             return model.losses(outputs, inputs['input.mask'], inputs['input.label'])['loss.total']
 
         names = list(model.trained)
-        gradients = torch.autograd.grad(loss(), [model.trained[name] for name in names])
+        gradients = torch.autograd.grad(loss(), [model.trained[name] for name in names], allow_unused=True)
         generator = torch.Generator().manual_seed(5)
         with torch.no_grad():
             for tensor, gradient in zip((model.trained[name] for name in names), gradients):
+                gradient = torch.zeros_like(tensor) if gradient is None else gradient
                 direction = torch.randn(tensor.shape, dtype=double, generator=generator)
                 direction /= direction.norm()
                 values = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from formats import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, clip_config, preprocessor_config
-from mfp_clip import PROMPTS, MfpClip, full_config
+from mfp_clip import PLAIN_CLIP, PROMPTS, MfpClip, full_config
 from safetensors_file import write_safetensors
 from tokenizer import Tokenizer
 from weights import ClipShape, Normal, ResNetShape, TowerShape, clip_weights, openai_names, resnet_weights, trained_weights
@@ -66,10 +66,10 @@ CASES = (
          {'image': {'size': 40}, 'cnn': {'size': 32}, 'i2tp': {'enabled': False}, 'sp': {'count': 3, 'stages': [2, 4]},
           'mpfa': {'enabled': False}, 'mp': {'enabled': False}},
          (0,), 3.4, 0.5, clip_dtype=torch.float16, cnn_dtype=torch.bfloat16),
-    # Prompted stages with a gap between them and prompts that don't stay; three images.
-    Case('gap', 5, TowerShape(20, 8, 5, 40), TowerShape(16, 1, 4, 48), 4, 2, 8, ResNetShape(2, (1, 1, 1, 1), 2),
+    # Prompted stages with a gap between them and prompts that don't stay; maps of two stages alone; three images.
+    Case('gap', 6, TowerShape(20, 8, 5, 40), TowerShape(16, 1, 4, 48), 4, 2, 8, ResNetShape(2, (1, 1, 1, 1), 2),
          {'image': {'size': 28}, 'cnn': {'size': 32}, 'sp': {'count': 1, 'stages': [3, 1], 'keepPrompts': False}, 'adapter': {'lnPost': True},
-          'mpfa': {'size': 5}, 'mp': {'detach': False}},
+          'mpfa': {'size': 5}, 'map': {'stages': [2, 4]}, 'mp': {'detach': False}},
          (0, 1, 1), 3.0, 0.5),
 )
 
@@ -101,12 +101,16 @@ def run(model, inputs):
     outputs = model.forward(*arguments)
     losses = model.losses(outputs, inputs['input.mask'], inputs['input.label'])
     outputs.update(losses)
+    size = {part: model.config[part] for part in ('image', 'cnn')}
+    plain = MfpClip(model.info, model.clip, model.cnn, {}, full_config({**PLAIN_CLIP, **size})).forward(*arguments)
+    outputs['plain.map'], outputs['plain.score'] = plain['map.final'], plain['score']
     outputs['clip.image_features'] = model.clip_image_features(inputs['input.image'])
     outputs['clip.text_features'] = model.clip_text_features(inputs['input.ids'])
     outputs = {name: value.detach().clone() for name, value in outputs.items()}
     names = list(model.trained)
-    for name, gradient in zip(names, torch.autograd.grad(losses['loss.total'], [model.trained[name] for name in names])):
-        outputs[f'grad.{name}'] = gradient
+    # The adapters of stages that no map uses have no gradient.
+    for name, gradient in zip(names, torch.autograd.grad(losses['loss.total'], [model.trained[name] for name in names], allow_unused=True)):
+        outputs[f'grad.{name}'] = torch.zeros_like(model.trained[name]) if gradient is None else gradient
     optimizer = torch.optim.Adam(model.trained.values(), lr=LEARNING_RATE)
     steps = []
     for _ in range(STEPS):
@@ -128,7 +132,7 @@ def clear_rounding(outputs):
     gradients = [name for name in outputs if name.startswith('grad.')]
     largest = max(outputs[name].abs().max() for name in gradients)
     for name in gradients:
-        if outputs[name].abs().max() < 1e-12 * largest:
+        if 0 < outputs[name].abs().max() < 1e-12 * largest:
             outputs[name] = torch.zeros_like(outputs[name])
             del outputs[name.replace('grad.', 'adam10.', 1)]
             print(f'  {name} is zero')

@@ -25,11 +25,17 @@ DEFAULT_CONFIG = {
     'cnn': {'size': 224},
     'i2tp': {'enabled': True, 'concat': 'feature'},
     'sp': {'enabled': True, 'count': 5, 'stages': [1], 'keepPrompts': True},
-    'adapter': {'hidden': None, 'lnPost': False},
+    'adapter': {'enabled': True, 'hidden': None, 'lnPost': False},
     'mpfa': {'enabled': True, 'size': 3},
-    'map': {'temperature': None},
+    'map': {'temperature': None, 'stages': [1, 2, 3, 4]},
     'mp': {'enabled': True, 'detach': True},
     'loss': {'gamma': 2, 'focal': 1, 'dice': 1, 'bce': 1},
+}
+
+# Zero-shot CLIP without anything of the method: the last layer's patches through CLIP's own projection.
+PLAIN_CLIP = {
+    'i2tp': {'enabled': False}, 'sp': {'enabled': False}, 'adapter': {'enabled': False}, 'mpfa': {'enabled': False}, 'map': {'stages': [4]},
+    'mp': {'enabled': False},
 }
 
 
@@ -273,7 +279,9 @@ class MfpClip:
         return torch.cat([torch.stack(own, dim=1), learned], dim=1)
 
     def adapter(self, stage, tap):
-        """AD, eq. 7: a tap [B, P, Dv] → [B, P, De]."""
+        """AD, eq. 7: a tap [B, P, Dv] of a stage counted from 0 → [B, P, De]. Without adapters, CLIP's own final LayerNorm and projection."""
+        if not self.config['adapter']['enabled']:
+            return linear(self.clip, 'visual_projection', layer_norm(self.clip, 'vision_model.post_layernorm', tap, self.info.vision.epsilon))
         if self.config['adapter']['lnPost']:
             tap = layer_norm(self.clip, 'vision_model.post_layernorm', tap, self.info.vision.epsilon)
         h = F.leaky_relu(linear(self.trained, f'adapter.{stage}.fc1', tap), 0.01)
@@ -287,14 +295,14 @@ class MfpClip:
         """One pass: an embedding [B, 1 + P, Dv] → the anomaly map [B, H, W]. What is computed on the way goes into trace."""
         taps, _ = self.image_tower(embedding, prompts)
         trace[f'{name}.embedding'] = embedding
+        trace.update({f'{name}.tap.{stage + 1}': tap for stage, tap in enumerate(taps)})
         probabilities = []
-        for stage, tap in enumerate(taps):
-            adapted = self.adapter(stage, tap)
+        for stage in self.config['map']['stages']:
+            adapted = self.adapter(stage - 1, taps[stage - 1])
             pooled = neighbourhood_mean(adapted, self.config['mpfa']['size']) if self.config['mpfa']['enabled'] else adapted
             probabilities.append(abnormal_probability(pooled, text, self.temperature()))
-            trace[f'{name}.tap.{stage + 1}'] = tap
-            trace[f'{name}.adapter.{stage + 1}'] = adapted
-            trace[f'{name}.pooled.{stage + 1}'] = pooled
+            trace[f'{name}.adapter.{stage}'] = adapted
+            trace[f'{name}.pooled.{stage}'] = pooled
         trace[f'{name}.probability'] = torch.stack(probabilities, dim=1)
         size = self.config['image']['size']
         return upsample_mean(trace[f'{name}.probability'], size, size)

@@ -174,7 +174,7 @@ def trained_weights(config, clip_shape, features, seed):
             linear(f'sp.proj.{k}', vision, features, 1.5)
         tensors['sp.tokens'] = normal((config['sp']['count'], vision), 1.0)
     hidden = joint if config['adapter']['hidden'] is None else config['adapter']['hidden']
-    for stage in range(4):
+    for stage in range(4 if config['adapter']['enabled'] else 0):
         linear(f'adapter.{stage}.fc1', hidden, vision, 1.4)
         linear(f'adapter.{stage}.fc2', joint, hidden, 1.4)
     if config['mp']['enabled']:
