@@ -54,3 +54,12 @@ export function preferredTeams({ gpu }: Pick<OpCall<never>, 'gpu'>): string {
 export function itemsOf(width: number): { readonly vectors: boolean; readonly items: number } {
   return width % 4 === 0 ? { vectors: true, items: width / 4 } : { vectors: false, items: width };
 }
+
+/** Items that one team of a reduction over a whole tensor adds up: enough to be worth a team, few enough for many teams. */
+const itemsPerChunk = 256;
+
+/** How a reduction over a whole tensor is cut for its first stage, one team per chunk. */
+export function chunksOf(size: number): { readonly vectors: boolean; readonly items: number; readonly chunk: number; readonly chunks: number } {
+  const { vectors, items } = itemsOf(size);
+  return { vectors, items, chunk: itemsPerChunk, chunks: Math.ceil(items / itemsPerChunk) };
+}

@@ -1,0 +1,90 @@
+import { type KernelCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { apply } from '../tensor/recording.ts';
+import { type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+
+export const crossEntropyOp = defineOp<Record<string, never>>({
+  name: 'cross_entropy',
+  inputNames: ['logits', 'target'],
+  outputs(inputs) {
+    const [logits, target] = inputs;
+    if (logits!.dtype !== 'f32' || logits!.shape.length !== 2 || (target && (target.dtype !== 'u32' || target.shape.join() !== `${logits!.shape[0]}`))) {
+      throw shapeError(crossEntropyOp, inputs, 'logits must be f32[rows, classes] and target u32[rows] or absent');
+    }
+    return [{ shape: [1], dtype: 'f32' }, { shape: [logits!.shape[0]], dtype: 'f32' }];
+  },
+  variants: teamVariants(({ inputs: [logits, target], outputs: [output, logSum], scratch }, teams): KernelCall[] => {
+    const [rows, classes] = logits!.shape;
+    const { vectors, items } = itemsOf(classes);
+    const partial = scratch([rows], 'f32');
+    return [
+      {
+        kernel: 'loss/cross_entropy',
+        conditions: { vectors, diagonal: !target, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { logits: logits!, log_sum: logSum, partial, ...(target && { label: target }) },
+        params: { rows, items, classes },
+        workgroups: teams.workgroups(rows),
+      },
+      {
+        kernel: 'loss/total',
+        conditions: teams.conditions,
+        constants: teams.constants,
+        bindings: { partial, output },
+        params: { count: rows, factor: 1 / rows },
+        workgroups: [1],
+      },
+    ];
+  }),
+  preferred: preferredTeams,
+  cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  shapeClass: ([logits]) => logits!.shape.map(sizeClass).join('x'),
+  backward: ({ inputs: [logits, target], outputs: [, logSum], outputGradients: [gradient] }) => [
+    apply(crossEntropyBackwardOp, [logits, logSum, gradient, target], {})[0],
+    undefined,
+  ],
+  benchCases: [
+    { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, undefined], attributes: {} },
+    { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },
+  ],
+});
+
+/** Gradient of `cross_entropy` with respect to the logits. */
+export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
+  name: 'cross_entropy_backward',
+  inputNames: ['logits', 'log sum', 'loss gradient', 'target'],
+  outputs: ([logits]) => [{ shape: logits!.shape, dtype: 'f32' }],
+  variants: [
+    {
+      name: 'elementwise',
+      kernels({ inputs: [logits, logSum, gradient, target], outputs: [output] }) {
+        const [rows, classes] = logits!.shape;
+        return [
+          {
+            kernel: 'loss/cross_entropy_backward',
+            conditions: { diagonal: !target },
+            bindings: { logits: logits!, log_sum: logSum!, loss_gradient: gradient!, logits_gradient: output, ...(target && { label: target }) },
+            params: { size: output.size, rows, classes },
+            workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
+          },
+        ];
+      },
+    },
+  ],
+  cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  benchCases: [
+    { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, { shape: [512], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, undefined], attributes: {} },
+    { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },
+  ],
+});
+
+/**
+ * Cross-entropy of logits, mean over the rows (torch.nn.functional.cross_entropy); the softmax is never written.
+ *
+ * @param logits f32[rows, classes]
+ * @param target u32[rows], each below classes; without it the target of row r is r % classes, as a batch of pairs has it
+ * @returns f32[1]
+ */
+export function crossEntropy(logits: Tensor, target?: Tensor): Tensor {
+  return apply(crossEntropyOp, [logits, target], {})[0];
+}
