@@ -341,6 +341,12 @@ class TensorFiles implements Checkpoint {
     const length = rest.reduce((product, size) => product * size, 1);
     const result = new Float32Array(rows.length * length);
     for (let i = 0; i < rows.length; ) {
+      // Padding repeats one row many times.
+      if (i > 0 && rows[i] === rows[i - 1]) {
+        result.copyWithin(i * length, (i - 1) * length, i * length);
+        i++;
+        continue;
+      }
       let run = 1;
       while (i + run < rows.length && rows[i + run] === rows[i] + run) run++;
       await this.readInto(entry, rows[i] * length, run * length, result, i * length);
