@@ -64,10 +64,16 @@ export interface BackwardCall<Attributes> {
   readonly needs: readonly boolean[];
 }
 
-/** One entry for the benchmark: inputs by type, attributes, and a name such as "ViT-L/14-518 mlp". */
+/** An input of a benchmark entry: its type, and what it holds where the speed depends on that. */
+export interface BenchInput extends TensorType {
+  /** Indices, tables and the like; default: noise, zeros for integers. */
+  readonly values?: () => ArrayLike<number>;
+}
+
+/** One entry for the benchmark: inputs, attributes, and a name such as "ViT-L/14-518 mlp". */
 export interface BenchCase<Attributes> {
   readonly name: string;
-  readonly inputs: readonly (TensorType | undefined)[];
+  readonly inputs: readonly (BenchInput | undefined)[];
   readonly attributes: Attributes;
 }
 
