@@ -1,0 +1,106 @@
+import { type BenchCase, type KernelCall, type OpCall, type Variant, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { apply } from '../tensor/recording.ts';
+import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { itemsOf } from './teams.ts';
+
+/** The patch grid and the neighbourhood. */
+export interface NeighbourhoodPoolAttributes {
+  /** Patches from top to bottom. */
+  readonly rows: number;
+  /** Patches from left to right. */
+  readonly columns: number;
+  /** Side N of the N × N neighbourhood, odd. */
+  readonly size: number;
+}
+
+function stripKernel({ inputs: [input], outputs: [output], attributes: { rows, columns, size } }: OpCall<NeighbourhoodPoolAttributes>, backward: boolean): KernelCall {
+  const [batch, , width] = input!.shape;
+  const { vectors, items } = itemsOf(width);
+  const threads = items > 32 ? 64 : 32;
+  return {
+    kernel: 'pooling/neighbourhood_pool',
+    conditions: { f16: input!.dtype === 'f16', vectors, backward },
+    bindings: { input: input!, output },
+    constants: { THREADS: threads },
+    params: { rows, columns, items, radius: (size - 1) / 2 },
+    workgroups: [Math.ceil(items / threads), columns, batch * Math.ceil(rows / 4)],
+  };
+}
+
+/** Forward and backward gather over the same windows with the same kernels. */
+function poolVariants(backward: boolean): Variant<NeighbourhoodPoolAttributes>[] {
+  return [
+    {
+      name: 'strip',
+      purpose: 'four rows of outputs per invocation share the sums of their window rows',
+      // The strips of all images are counted along one axis of the dispatch.
+      supports: ({ inputs: [input], attributes: { rows } }) => input!.shape[0] * Math.ceil(rows / 4) <= 65535,
+      kernels: (call) => [stripKernel(call, backward)],
+    },
+    {
+      name: 'direct',
+      purpose: 'one invocation per element reads its whole window',
+      reference: true,
+      kernels: ({ inputs: [input], outputs: [output], attributes: { rows, columns, size } }) => [
+        {
+          kernel: 'pooling/neighbourhood_pool_direct',
+          conditions: { f16: input!.dtype === 'f16', backward },
+          bindings: { input: input!, output },
+          params: { size: output.size, rows, columns, channels: input!.shape[2], radius: (size - 1) / 2 },
+          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
+        },
+      ],
+    },
+  ];
+}
+
+/** Additions of the plain sums; the strips need fewer. */
+const poolFlops = (shape: Shape, size: number): number => sizeOf(shape) * size * size;
+
+const benchCases: readonly BenchCase<NeighbourhoodPoolAttributes>[] = [
+  { name: 'ViT-L/14-518 3x3', inputs: [{ shape: [1, 1369, 1024], dtype: 'f32' }], attributes: { rows: 37, columns: 37, size: 3 } },
+  { name: 'ViT-L/14-518 5x5', inputs: [{ shape: [1, 1369, 1024], dtype: 'f32' }], attributes: { rows: 37, columns: 37, size: 5 } },
+  { name: 'ViT-L/14-518 3x3 f16', inputs: [{ shape: [1, 1369, 1024], dtype: 'f16' }], attributes: { rows: 37, columns: 37, size: 3 } },
+];
+
+export const neighbourhoodPoolOp = defineOp<NeighbourhoodPoolAttributes>({
+  name: 'neighbourhood_pool',
+  inputNames: ['tokens'],
+  outputs(inputs, { rows, columns, size }) {
+    const [tokens] = inputs;
+    if (tokens!.shape.length !== 3 || tokens!.shape[1] !== rows * columns) {
+      throw shapeError(neighbourhoodPoolOp, inputs, `tokens must be [batch, ${rows} x ${columns} patches, width]`);
+    }
+    if (!(Number.isInteger(size) && size >= 1 && size % 2 === 1)) throw shapeError(neighbourhoodPoolOp, inputs, `the neighbourhood must be an odd number of patches wide, not ${size}`);
+    return [{ shape: tokens!.shape, dtype: tokens!.dtype }];
+  },
+  variants: poolVariants(false),
+  cost: (inputs, outputs, { size }) => ({ flops: poolFlops(outputs[0].shape, size), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  shapeClass: ([tokens], { size }) => `${sizeClass(sizeOf(tokens!.shape))} ${size}x${size}`,
+  backward: ({ outputGradients: [gradient], attributes }) => apply(neighbourhoodPoolBackwardOp, [gradient], attributes),
+  benchCases,
+});
+
+/** Gradient of `neighbourhood_pool`: every output's gradient, divided by its window's cells, gathered over the same windows. */
+export const neighbourhoodPoolBackwardOp = defineOp<NeighbourhoodPoolAttributes>({
+  name: 'neighbourhood_pool_backward',
+  inputNames: ['output gradient'],
+  outputs: ([gradient]) => [{ shape: gradient!.shape, dtype: gradient!.dtype }],
+  variants: poolVariants(true),
+  cost: (inputs, outputs, { size }) => ({ flops: 2 * poolFlops(outputs[0].shape, size), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  shapeClass: ([gradient], { size }) => `${sizeClass(sizeOf(gradient!.shape))} ${size}x${size}`,
+  benchCases,
+});
+
+/**
+ * Multi-patch feature aggregation: the mean of each patch's N × N neighbourhood, stride 1, same size, borders averaged
+ * over the cells that exist (MFP-CLIP, equations 8 to 10; torch.nn.functional.avg_pool2d with padding (N - 1) / 2 and
+ * count_include_pad = false).
+ *
+ * @param tokens [batch, rows * columns, width], patches row by row
+ * @returns tokens' shape
+ * @throws Error when the tokens are not that grid or the size is even
+ */
+export function neighbourhoodPool(tokens: Tensor, grid: NeighbourhoodPoolAttributes): Tensor {
+  return apply(neighbourhoodPoolOp, [tokens], grid)[0];
+}
