@@ -221,7 +221,10 @@ function drawScale(
 /** A text cut to a width. */
 function shortened(text: string, size: number, width: number): string {
   if (textWidth(text, size) <= width) return text;
-  const characters = [...text];
-  while (characters.length > 0 && textWidth(`${characters.join('')}...`, size) > width) characters.pop();
-  return `${characters.join('').trimEnd()}...`;
+  let kept = '';
+  for (const character of text) {
+    if (textWidth(`${kept}${character}...`, size) > width) break;
+    kept += character;
+  }
+  return `${kept.trimEnd()}...`;
 }
