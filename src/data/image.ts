@@ -20,9 +20,12 @@ export interface Mask {
   readonly height: number;
   /** height × width, 1 for a defect and 0 elsewhere. */
   readonly values: Uint8Array;
-  /** Pixels that were neither black nor white in the file: 0 for a clean mask, many for a photo given by mistake. */
+  /** Pixels that were neither black, white nor a class number in the file: 0 for a clean mask, many for a photo given by mistake. */
   readonly greyPixels: number;
 }
+
+/** A mask with more levels than this does not hold class numbers. */
+const MAX_CLASS_LEVELS = 32;
 
 /** Larger files are not read: no PNG or JPEG of up to MAX_PIXELS comes near. */
 const MAX_FILE_BYTES = 1024 * 1024 * 1024;
@@ -116,15 +119,15 @@ function turnUpright({ width, height, pixels }: RgbImage, orientation: number): 
 export async function decodeMask(bytes: Uint8Array, file: string): Promise<Mask> {
   const { width, height, pixels } = await decodeImage(bytes, file);
   const values = new Uint8Array(width * height);
-  let brightest = 0;
-  let greyPixels = 0;
+  const counts = new Uint32Array(256);
   for (let i = 0; i < values.length; i++) {
-    const value = Math.max(pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]);
-    values[i] = value;
-    if (value > brightest) brightest = value;
-    if (value !== 0 && value !== 255) greyPixels++;
+    values[i] = Math.max(pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]);
+    counts[values[i]]++;
   }
-  const threshold = brightest > 127 ? 127 : 0;
+  const dark = counts.subarray(128).every((count) => count === 0);
+  const classNumbers = dark && counts.filter((count) => count > 0).length <= MAX_CLASS_LEVELS;
+  const greyPixels = classNumbers ? 0 : values.length - counts[0] - counts[255];
+  const threshold = dark ? 0 : 127;
   for (let i = 0; i < values.length; i++) values[i] = values[i] > threshold ? 1 : 0;
   return { width, height, values, greyPixels };
 }
