@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { UserError } from '../errors.ts';
+import { benchCommand } from './bench.ts';
 import { detectCommand } from './detect.ts';
 import { trainCommand } from './train.ts';
 
@@ -12,7 +13,8 @@ const program = new Command('mfp-clip')
   .version(version)
   .showHelpAfterError('(run with --help for all options)')
   .addCommand(detectCommand())
-  .addCommand(trainCommand());
+  .addCommand(trainCommand())
+  .addCommand(benchCommand());
 
 try {
   await program.parseAsync();

@@ -186,8 +186,8 @@ export class VariantTable {
   }
 }
 
-/** Small numbers of both signs: zeros would flatter a kernel, denormals would slow a CPU down. */
-function fillWithNoise(gpu: Gpu, target: Tensor): void {
+/** Fills a tensor with small numbers of both signs, for timing: zeros would flatter a kernel, denormals would slow a CPU down. */
+export function fillWithNoise(gpu: Gpu, target: Tensor): void {
   const values = new Float32Array(target.size);
   let state = 1;
   for (let i = 0; i < values.length; i++) {

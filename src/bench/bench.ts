@@ -1,0 +1,162 @@
+import { interquartileRange, medianSorted } from 'simple-statistics';
+import type { Gpu } from '../gpu/device.ts';
+import { bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
+import type { BenchCase, Op, TensorType } from '../tensor/op.ts';
+import { Program } from '../tensor/program.ts';
+import { apply, plannedTensor } from '../tensor/recording.ts';
+import { type Tensor, bufferOf, emptyTensor, freeTensor } from '../tensor/tensor.ts';
+import { configureVariants, fillWithNoise } from '../tensor/variants.ts';
+
+/** How long to measure. */
+export interface BenchOptions {
+  /** Timed runs at most. */
+  readonly runs?: number;
+  /** Seconds after which a case has enough runs, but for the least number. */
+  readonly seconds?: number;
+}
+
+const leastRuns = 5;
+const warmUps = 2;
+
+/** Distribution of a case's times. */
+export interface Timing {
+  /** Median milliseconds on the adapter's clock; of the wall clock where it has no timestamps. */
+  readonly milliseconds: number;
+  /** Interquartile range, in milliseconds. */
+  readonly spread: number;
+  /** Median milliseconds from submission to completion as the host sees it. */
+  readonly wallMilliseconds: number;
+  readonly runs: number;
+}
+
+/** One measured case. */
+export interface BenchResult extends Timing {
+  readonly op: string;
+  readonly case: string;
+  readonly variant: string;
+  readonly dtype: string;
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+/** GFLOP/s of a result. */
+export function gigaflops({ flops, milliseconds }: Pick<BenchResult, 'flops' | 'milliseconds'>): number {
+  return flops / milliseconds / 1e6;
+}
+
+/** GB/s of a result: bytes that must be moved at least once. */
+export function gigabytes({ bytes, milliseconds }: Pick<BenchResult, 'bytes' | 'milliseconds'>): number {
+  return bytes / milliseconds / 1e6;
+}
+
+/** Repeats `gpuRun` (GPU milliseconds) and `wallRun` until the options are satisfied. */
+async function measure(gpuRun: () => Promise<number>, wallRun: () => Promise<void>, timestamps: boolean, { runs = 50, seconds = 2 }: BenchOptions): Promise<Timing> {
+  for (let run = 0; run < warmUps; run++) await wallRun();
+  const wall: number[] = [];
+  const gpu: number[] = [];
+  const start = performance.now();
+  while (wall.length < leastRuns || (wall.length < runs && performance.now() - start < seconds * 1000)) {
+    const before = performance.now();
+    await wallRun();
+    wall.push(performance.now() - before);
+    gpu.push(timestamps ? await gpuRun() : wall[wall.length - 1]);
+  }
+  const sort = (times: number[]): number[] => times.sort((a, b) => a - b);
+  return { milliseconds: medianSorted(sort(gpu)), spread: interquartileRange(gpu), wallMilliseconds: medianSorted(sort(wall)), runs: wall.length };
+}
+
+/** The same case in another element type; undefined where it has no floating-point input. */
+export function inType<A>(benchCase: BenchCase<A>, dtype: 'f32' | 'f16'): BenchCase<A> | undefined {
+  if (!benchCase.inputs.some((input) => input?.dtype === 'f32')) return dtype === 'f32' ? benchCase : undefined;
+  const convert = (input: TensorType | undefined): TensorType | undefined => (input?.dtype === 'f32' ? { ...input, dtype } : input);
+  return { ...benchCase, inputs: benchCase.inputs.map(convert) };
+}
+
+/**
+ * Names of the variants that run on a device for a case.
+ *
+ * @param dtype f16 gives none where the op takes no f16 or the adapter has no 16-bit storage
+ */
+export function variantsFor<A>(gpu: Gpu, op: Op<A>, benchCase: BenchCase<A>): string[] {
+  if (!gpu.f16 && benchCase.inputs.some((input) => input?.dtype === 'f16')) return [];
+  let outputs: readonly TensorType[];
+  try {
+    outputs = op.outputs(benchCase.inputs, benchCase.attributes);
+  } catch {
+    // The op's shape rule refuses this element type.
+    return [];
+  }
+  const tensorOf = (type: TensorType): Tensor => plannedTensor(type.shape, type.dtype, 'bench');
+  const call = { gpu, inputs: benchCase.inputs.map((input) => input && tensorOf(input)), outputs: outputs.map(tensorOf), attributes: benchCase.attributes, scratch: (shape: readonly number[], dtype: TensorType['dtype']) => plannedTensor(shape, dtype, 'scratch') };
+  return op.variants.filter((variant) => variant.supports?.(call) ?? true).map(({ name }) => name);
+}
+
+/** Times one variant of an op on one case. */
+export async function benchCase<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, variant: string, options: BenchOptions = {}): Promise<BenchResult> {
+  configureVariants(gpu, { mode: 'default', forced: { [op.name]: variant } });
+  const inputs = given.inputs.map((input, i) => input && emptyTensor(gpu, input.shape, input.dtype, op.inputNames[i] ?? `input ${i}`));
+  try {
+    for (const input of inputs) if (input) fillWithNoise(gpu, input);
+    const program = await Program.record(gpu, () => apply(op, inputs, given.attributes), { label: `${op.name} ${given.name}` });
+    const timing = await measure(
+      async () => (await program.time()).reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / 1e6,
+      async () => {
+        await program.run();
+        await gpu.device.queue.onSubmittedWorkDone();
+      },
+      gpu.timestamps,
+      options,
+    );
+    program.destroy();
+    const { flops, bytes } = op.cost(given.inputs, op.outputs(given.inputs, given.attributes), given.attributes);
+    return { op: op.name, case: given.name, variant, dtype: given.inputs.find((input) => input?.dtype === 'f16' || input?.dtype === 'f32')?.dtype ?? 'u32', flops, bytes, ...timing };
+  } finally {
+    for (const input of inputs) if (input) freeTensor(gpu, input);
+  }
+}
+
+/** What an adapter can do at most, measured: every kernel is held against it. */
+export interface Ceilings {
+  /** GB/s of a copy. */
+  readonly gigabytes: number;
+  /** GFLOP/s of multiply-adds in registers. */
+  readonly gigaflops: number;
+}
+
+/** Measures the ceilings. */
+export async function measureCeilings(gpu: Gpu, options: BenchOptions = {}): Promise<Ceilings> {
+  const bytes = Math.min(64 << 20, gpu.device.limits.maxStorageBufferBindingSize);
+  const source = emptyTensor(gpu, [bytes / 4], 'f32', 'copy source');
+  const target = emptyTensor(gpu, [bytes / 4], 'f32', 'copy target');
+  const sliceOf = (tensor: Tensor, size: number) => ({ buffer: bufferOf(tensor), offset: 0, size, dtype: 'f32' as const, description: tensor.label });
+  const time = async (request: Parameters<typeof bindSequence>[1][number]): Promise<number> => {
+    const sequence = await bindSequence(gpu, [request], request.kernel);
+    const run = async (): Promise<void> => {
+      await runSequence(gpu, sequence, request.kernel);
+      await gpu.device.queue.onSubmittedWorkDone();
+    };
+    const { milliseconds } = await measure(async () => (await timeSequence(gpu, sequence, request.kernel))[0] / 1e6, run, gpu.timestamps, options);
+    sequence.uniforms?.destroy();
+    return milliseconds;
+  };
+  try {
+    fillWithNoise(gpu, source);
+    const vectors = bytes / 16;
+    const groups = vectors / 64;
+    const copy = await time({ kernel: 'bench/copy', slices: { input: sliceOf(source, bytes), output: sliceOf(target, bytes) }, params: { size: vectors }, workgroups: [Math.min(groups, 32768), Math.ceil(groups / 32768)] });
+    // Enough invocations to fill a large GPU, few enough that a CPU answers in a fraction of a second.
+    const invocations = gpu.adapter.software ? 1 << 12 : 1 << 20;
+    const rounds = 2048;
+    const arithmetic = await time({ kernel: 'bench/multiply_add', slices: { output: sliceOf(target, invocations * 4) }, params: { rounds, factor: 0.5 }, workgroups: [invocations / 64] });
+    return { gigabytes: (2 * bytes) / copy / 1e6, gigaflops: (16 * rounds * invocations) / arithmetic / 1e6 };
+  } finally {
+    freeTensor(gpu, source);
+    freeTensor(gpu, target);
+  }
+}
+
+/** Share of what the adapter could reach on a case, from 0 to 1: the roofline. */
+export function rooflineShare(result: BenchResult, ceilings: Ceilings): number {
+  const atLeast = Math.max(result.flops / (ceilings.gigaflops * 1e6), result.bytes / (ceilings.gigabytes * 1e6));
+  return atLeast / result.milliseconds;
+}
