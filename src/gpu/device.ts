@@ -1,3 +1,5 @@
+// The declarations of this package name WebGPU's types, so whoever uses them needs these.
+/// <reference types="@webgpu/types" preserve="true" />
 import { UserError } from '../errors.ts';
 import { adviceWithoutAdapter, prepareDriver } from './driver.ts';
 import { MemoryPool } from './memory.ts';

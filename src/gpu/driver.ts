@@ -6,8 +6,11 @@ import { fileURLToPath } from 'node:url';
 /** Folder of the project or of the installed package, the same seen from `src/gpu` and from the built `dist/gpu`. */
 const projectFolder = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Where `npm run setup` puts a driver when it may not install one for the whole machine. */
-export const unpackedDriverFolder = join(projectFolder, '.driver', 'vulkan');
+/**
+ * Where `npm run setup` puts a driver when it may not install one for the whole machine. MFP_CLIP_DRIVER names another
+ * folder: an installed package can use the driver of a checkout.
+ */
+export const unpackedDriverFolder = process.env.MFP_CLIP_DRIVER ?? join(projectFolder, '.driver', 'vulkan');
 
 /** What lies in the driver folder beside the libraries: `driver.json`. All names are relative to the folder. */
 export interface UnpackedDriver {
