@@ -1,5 +1,10 @@
 // Abnormal probability of each patch: softmax over {normal, abnormal} of temperature * cosine similarity with the two
-// text features (MFP-CLIP, equation 11). The same tensors as in cosine_softmax_invocation, whose head describes them.
+// text features (MFP-CLIP, equation 11).
+//
+//   patches      [batch, patches, width]
+//   text         [text batch, 2, width]       row 0 normal, row 1 abnormal; text batch is batch or 1
+//   probability  [batch, patches], f32
+//   derivative   [batch, patches, 2], f32     scale and shrink of the module cosine, for the backward pass
 //
 // One team per patch. Its invocations stride over the width, so that neighbours read neighbours, and each adds up five
 // products: the patch with both texts and with itself, and the texts with themselves. The texts come from the cache for

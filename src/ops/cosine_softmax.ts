@@ -1,4 +1,4 @@
-import { type BenchCase, type KernelCall, type OpCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type BenchCase, type KernelCall, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
@@ -12,17 +12,6 @@ interface CosineSoftmaxAttributes {
 const patchChunk = 8;
 /** Patches that one invocation of the texts' gradient adds up: 1369 patches × 768 elements make 129 workgroups of 64. */
 const textChunk = 32;
-
-/** What the forward kernels, one team or one invocation per patch, have in common. */
-function forwardCall({ inputs: [patches, text], outputs: [probability, derivative], attributes: { temperature } }: OpCall<CosineSoftmaxAttributes>): Pick<KernelCall, 'bindings' | 'params'> & { conditions: Record<string, boolean> } {
-  const [, count, width] = patches!.shape;
-  const { vectors, items } = itemsOf(width);
-  return {
-    conditions: { f16: patches!.dtype === 'f16', vectors },
-    bindings: { patches: patches!, text: text!, probability, derivative },
-    params: { size: probability.size, patches: count, items, text_batch: text!.shape[0], temperature },
-  };
-}
 
 export const cosineSoftmaxOp = defineOp<CosineSoftmaxAttributes>({
   name: 'cosine_softmax',
@@ -44,26 +33,21 @@ export const cosineSoftmaxOp = defineOp<CosineSoftmaxAttributes>({
       { shape: [...shape, 2], dtype: 'f32' },
     ];
   },
-  variants: [
-    ...teamVariants<CosineSoftmaxAttributes>((call, teams) => {
-      const { conditions, ...rest } = forwardCall(call);
-      return [
-        {
-          kernel: 'map/cosine_softmax',
-          conditions: { ...conditions, ...teams.conditions },
-          constants: teams.constants,
-          ...rest,
-          workgroups: teams.workgroups(call.outputs[0].size),
-        },
-      ];
-    }),
-    {
-      name: 'invocation',
-      purpose: 'one invocation per patch, nothing summed across invocations: software adapters',
-      kernels: (call) => [{ kernel: 'map/cosine_softmax_invocation', ...forwardCall(call), workgroups: foldWorkgroups(Math.ceil(call.outputs[0].size / 64)) }],
-    },
-  ],
-  preferred: (call) => (call.gpu.adapter.software ? 'invocation' : preferredTeams(call)),
+  variants: teamVariants(({ inputs: [patches, text], outputs: [probability, derivative], attributes: { temperature } }, teams) => {
+    const [, count, width] = patches!.shape;
+    const { vectors, items } = itemsOf(width);
+    return [
+      {
+        kernel: 'map/cosine_softmax',
+        conditions: { f16: patches!.dtype === 'f16', vectors, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { patches: patches!, text: text!, probability, derivative },
+        params: { size: probability.size, patches: count, items, text_batch: text!.shape[0], temperature },
+        workgroups: teams.workgroups(probability.size),
+      },
+    ];
+  }),
+  preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 6 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([patches]) => `${sizeClass(patches!.shape[0] * patches!.shape[1])}x${sizeClass(patches!.shape[2])}`,
   backward({ inputs: [patches, text], outputs: [, derivative], outputGradients: [gradient], needs }) {
