@@ -41,7 +41,7 @@ async function compare(name: string, precision: 'f32' | 'f16', tolerance: number
     ['text.features', text],
     ...coarseTaps.map((tap, i): [string, Tensor] => [`pass1.tap.${i + 1}`, tap]),
     ...taps.map((tap, i): [string, Tensor] => [`${last}.tap.${i + 1}`, tap]),
-    ...adapted.map((tap, i): [string, Tensor] => [`${last}.adapter.${i + 1}`, tap]),
+    ...adapted.map((tap, i): [string, Tensor] => [`${last}.adapter.${model.config.map.stages[i]}`, tap]),
     ['map.coarse', coarseMap],
     ['map.final', map],
     ['score', score],
