@@ -1,10 +1,10 @@
 import { interquartileRange, medianSorted } from 'simple-statistics';
 import type { Gpu } from '../gpu/device.ts';
 import { bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
-import type { BenchCase, Op, TensorType } from '../tensor/op.ts';
+import type { BenchCase, BenchInput, Op, TensorType } from '../tensor/op.ts';
 import { Program } from '../tensor/program.ts';
 import { apply, plannedTensor } from '../tensor/recording.ts';
-import { type Tensor, bufferOf, emptyTensor, freeTensor } from '../tensor/tensor.ts';
+import { type Tensor, bufferOf, emptyTensor, freeTensor, writeTensor } from '../tensor/tensor.ts';
 import { configureVariants, fillWithNoise } from '../tensor/variants.ts';
 
 /** How long to measure. */
@@ -68,7 +68,7 @@ async function measure(gpuRun: () => Promise<number>, wallRun: () => Promise<voi
 /** The same case in another element type; undefined where it has no floating-point input. */
 export function inType<A>(benchCase: BenchCase<A>, dtype: 'f32' | 'f16'): BenchCase<A> | undefined {
   if (!benchCase.inputs.some((input) => input?.dtype === 'f32')) return dtype === 'f32' ? benchCase : undefined;
-  const convert = (input: TensorType | undefined): TensorType | undefined => (input?.dtype === 'f32' ? { ...input, dtype } : input);
+  const convert = (input: BenchInput | undefined): BenchInput | undefined => (input?.dtype === 'f32' ? { ...input, dtype } : input);
   return { ...benchCase, inputs: benchCase.inputs.map(convert) };
 }
 
@@ -96,7 +96,11 @@ export async function benchCase<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, var
   configureVariants(gpu, { mode: 'default', forced: { [op.name]: variant } });
   const inputs = given.inputs.map((input, i) => input && emptyTensor(gpu, input.shape, input.dtype, op.inputNames[i] ?? `input ${i}`));
   try {
-    for (const input of inputs) if (input) fillWithNoise(gpu, input);
+    inputs.forEach((input, i) => {
+      const values = given.inputs[i]?.values;
+      if (input && values) writeTensor(gpu, input, values());
+      else if (input) fillWithNoise(gpu, input);
+    });
     const program = await Program.record(gpu, () => apply(op, inputs, given.attributes), { label: `${op.name} ${given.name}` });
     const timing = await measure(
       async () => (await program.time()).reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / 1e6,

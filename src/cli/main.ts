@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { UserError } from '../errors.ts';
 import { benchCommand } from './bench.ts';
 import { detectCommand } from './detect.ts';
+import { doctorCommand } from './doctor.ts';
 import { trainCommand } from './train.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -14,7 +15,8 @@ const program = new Command('mfp-clip')
   .showHelpAfterError('(run with --help for all options)')
   .addCommand(detectCommand())
   .addCommand(trainCommand())
-  .addCommand(benchCommand());
+  .addCommand(benchCommand())
+  .addCommand(doctorCommand());
 
 try {
   await program.parseAsync();

@@ -178,6 +178,20 @@ export class MfpTrainer {
    * @throws UserError naming the image when a loss is not a number; the parameters are then those of the step before
    */
   async update(examples: readonly TrainingExample[], step: number, learningRate: number): Promise<{ readonly losses: StepLosses; readonly report: UpdateReport }> {
+    const losses = await this.computeGradients(examples, step);
+    const report = await this.optimizer.update(step, learningRate, this.#lossScale.scale);
+    this.#adjustLossScale(report, step, examples);
+    return { losses, report };
+  }
+
+  /**
+   * Forward and backward passes over the images of one update; the gradients, times the loss scale, are added to those in
+   * the optimizer.
+   *
+   * @returns the mean losses of the passes
+   * @throws UserError as `update` does
+   */
+  async computeGradients(examples: readonly TrainingExample[], step: number): Promise<StepLosses> {
     const { batch, accumulation } = this.#config.training;
     if (examples.length !== batch * accumulation) throw new Error(`an update takes ${batch} × ${accumulation} images, got ${examples.length}`);
     const passes: StepLosses[] = [];
@@ -187,10 +201,8 @@ export class MfpTrainer {
       await this.#step.program.run();
       passes.push(await this.#readLosses(part, step));
     }
-    const report = await this.optimizer.update(step, learningRate, this.#lossScale.scale);
-    this.#adjustLossScale(report, step, examples);
     const mean = (name: keyof StepLosses): number => passes.reduce((sum, losses) => sum + (losses[name] ?? 0) / passes.length, 0);
-    return { losses: Object.fromEntries([...this.#step.lossNames, 'total'].map((name) => [name, mean(name as keyof StepLosses)])) as unknown as StepLosses, report };
+    return Object.fromEntries([...this.#step.lossNames, 'total'].map((name) => [name, mean(name as keyof StepLosses)])) as unknown as StepLosses;
   }
 
   /** Runs one forward and backward pass with every kernel timed; the gradients are thrown away. */
