@@ -4,14 +4,16 @@
 //   table   [rows, width]
 //   output  [positions, width]
 //
-// One invocation per item of the output: a copy, limited by memory.
+// One team per position: a copy, limited by memory, with no division to find the row.
 
 import package::common::item::Item;
+import package::common::team::{ Place, THREADS, team_of };
 
 @if(f16) enable f16;
+@if(subgroups) enable subgroups;
 
 struct Params {
-  size: u32,
+  positions: u32,
   items: u32,
   rows: u32,
 }
@@ -21,17 +23,15 @@ struct Params {
 @group(0) @binding(2) var<storage, read> table: array<Item>;
 @group(0) @binding(3) var<storage, read_write> output: array<Item>;
 
-override THREADS: u32 = 64;
-
 @compute @workgroup_size(THREADS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = (group.y * groups.x + group.x) * THREADS + thread;
-  if (i < params.size) {
-    let row = min(ids[i / params.items], params.rows - 1);
-    output[i] = table[row * params.items + i % params.items];
+fn main(place: Place) {
+  let team = team_of(place);
+  if (team.index >= params.positions) {
+    return;
+  }
+  let source = min(ids[team.index], params.rows - 1) * params.items;
+  let start = team.index * params.items;
+  for (var i = team.lane; i < params.items; i += team.lanes) {
+    output[start + i] = table[source + i];
   }
 }

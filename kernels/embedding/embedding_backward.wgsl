@@ -5,15 +5,17 @@
 //   output_gradient  [positions, width]
 //   table_gradient   [rows, width]
 //
-// One invocation per item of the table finds its row's first position by bisection and adds from there, in the order
-// of the positions: no atomics, and always the same bits.
+// One team per row finds the row's first position by bisection and adds from there, in the order of the positions: no
+// atomics, and always the same bits.
 
 import package::common::item::{ Item, Wide };
+import package::common::team::{ Place, THREADS, team_of };
 
 @if(f16) enable f16;
+@if(subgroups) enable subgroups;
 
 struct Params {
-  size: u32,
+  rows: u32,
   items: u32,
   positions: u32,
 }
@@ -23,20 +25,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> output_gradient: array<Item>;
 @group(0) @binding(3) var<storage, read_write> table_gradient: array<Item>;
 
-override THREADS: u32 = 64;
-
-@compute @workgroup_size(THREADS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = (group.y * groups.x + group.x) * THREADS + thread;
-  if (i >= params.size) {
-    return;
-  }
-  let row = i / params.items;
-  let item = i % params.items;
+// The first place in `order` whose token is not below `row`.
+fn first_of(row: u32) -> u32 {
   var low = 0u;
   var high = params.positions;
   while (low < high) {
@@ -47,13 +37,23 @@ fn main(
       high = middle;
     }
   }
-  var sum = Wide();
-  for (var k = low; k < params.positions; k++) {
-    let entry = order[k];
-    if (entry.x != row) {
-      break;
-    }
-    sum += Wide(output_gradient[entry.y * params.items + item]);
+  return low;
+}
+
+@compute @workgroup_size(THREADS)
+fn main(place: Place) {
+  let team = team_of(place);
+  let row = team.index;
+  if (row >= params.rows) {
+    return;
   }
-  table_gradient[i] = Item(sum);
+  let first = first_of(row);
+  let end = first_of(row + 1);
+  for (var i = team.lane; i < params.items; i += team.lanes) {
+    var sum = Wide();
+    for (var k = first; k < end; k++) {
+      sum += Wide(output_gradient[order[k].y * params.items + i]);
+    }
+    table_gradient[row * params.items + i] = Item(sum);
+  }
 }

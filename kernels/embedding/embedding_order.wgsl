@@ -5,8 +5,8 @@
 //   order  [positions, 2], u32: the token and the position, sorted
 //
 // One invocation per position counts those that come before it (sorting by counting comparisons). That takes
-// positions² comparisons, but no atomics and no passes that wait for each other: at the few thousand positions of a
-// training batch it costs less than one pass of a radix sort.
+// positions² comparisons, but no atomics and no passes that wait for each other: right for the few thousand positions
+// of a training batch.
 
 struct Params {
   positions: u32,
@@ -20,16 +20,23 @@ struct Params {
 override THREADS: u32 = 64;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let position = id.x;
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let position = (group.y * groups.x + group.x) * THREADS + thread;
   if (position >= params.positions) {
     return;
   }
-  let token = min(ids[position], params.rows - 1);
+  let token = ids[position];
   var before = 0u;
-  for (var other = 0u; other < params.positions; other++) {
-    let other_token = min(ids[other], params.rows - 1);
-    before += u32(other_token < token || (other_token == token && other < position));
+  for (var i = 0u; i < position; i++) {
+    before += u32(ids[i] <= token);
   }
-  order[before] = vec2u(token, position);
+  for (var i = position + 1; i < params.positions; i++) {
+    before += u32(ids[i] < token);
+  }
+  // Tokens beyond the table read its last row; as the largest they stand at the end of the order either way.
+  order[before] = vec2u(min(token, params.rows - 1), position);
 }

@@ -5,22 +5,25 @@
 //   label                    [rows], u32: the targets; with @if(diagonal) absent: the target of row r is r % classes
 //   loss_gradient            [1], f32
 //
-// One invocation per element.
+// One team per row, whose invocations stride over it.
+
+import package::common::item::{ Item, Wide };
+import package::common::team::{ Place, THREADS, team_of };
+
+@if(subgroups) enable subgroups;
 
 struct Params {
-  size: u32,
   rows: u32,
+  items: u32,
   classes: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> logits: array<Item>;
 @group(0) @binding(2) var<storage, read> log_sum: array<f32>;
 @group(0) @binding(3) var<storage, read> loss_gradient: array<f32>;
-@group(0) @binding(4) var<storage, read_write> logits_gradient: array<f32>;
+@group(0) @binding(4) var<storage, read_write> logits_gradient: array<Item>;
 @if(!diagonal) @group(0) @binding(5) var<storage, read> label: array<u32>;
-
-override THREADS: u32 = 64;
 
 fn target_of(row: u32) -> u32 {
   @if(diagonal) {
@@ -31,17 +34,28 @@ fn target_of(row: u32) -> u32 {
   }
 }
 
+// 1 at the target's place among the elements of an item, 0 elsewhere.
+fn one_hot(item: u32, target_column: u32) -> Wide {
+  @if(vectors) {
+    return select(vec4f(0.0), vec4f(1.0), vec4u(4 * item) + vec4u(0, 1, 2, 3) == vec4u(target_column));
+  }
+  @else {
+    return select(0.0, 1.0, item == target_column);
+  }
+}
+
 @compute @workgroup_size(THREADS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = (group.y * groups.x + group.x) * THREADS + thread;
-  if (i >= params.size) {
+fn main(place: Place) {
+  let team = team_of(place);
+  let row = team.index;
+  if (row >= params.rows) {
     return;
   }
-  let row = i / params.classes;
-  let hit = f32(i % params.classes == target_of(row));
-  logits_gradient[i] = (exp(logits[i] - log_sum[row]) - hit) * loss_gradient[0] / f32(params.rows);
+  let start = row * params.items;
+  let target_column = target_of(row);
+  let row_log_sum = log_sum[row];
+  let factor = loss_gradient[0] / f32(params.rows);
+  for (var i = team.lane; i < params.items; i += team.lanes) {
+    logits_gradient[start + i] = (exp(Wide(logits[start + i]) - row_log_sum) - one_hot(i, target_column)) * factor;
+  }
 }

@@ -6,14 +6,19 @@
 //   sums                        [images, 2], f32: D and A
 //   loss_gradient               [1], f32
 //
-// One invocation per item. The probabilities themselves do not appear: they are in the sums.
+// One team per chunk of one image, as in the first stage of the forward pass. The probabilities themselves do not
+// appear: they are in the sums.
 
 import package::common::item::{ Item, Wide };
+import package::common::team::{ Place, THREADS, team_of };
+
+@if(subgroups) enable subgroups;
 
 struct Params {
-  size: u32,
-  items: u32,
   images: u32,
+  items: u32,
+  chunk: u32,
+  chunks: u32,
   pixels: u32,
 }
 
@@ -23,23 +28,23 @@ struct Params {
 @group(0) @binding(3) var<storage, read> loss_gradient: array<f32>;
 @group(0) @binding(4) var<storage, read_write> probability_gradient: array<Item>;
 
-override THREADS: u32 = 64;
-
 @compute @workgroup_size(THREADS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = (group.y * groups.x + group.x) * THREADS + thread;
-  if (i >= params.size) {
+fn main(place: Place) {
+  let team = team_of(place);
+  let image = team.index / params.chunks;
+  if (image >= params.images) {
     return;
   }
-  let sum = sums[i / params.items];
+  let sum = sums[image];
   let abnormal = 1.0 / (sum.y + 1.0);
   let normal = 1.0 / (2.0 * f32(params.pixels) - sum.y + 1.0);
-  let by_mask = abnormal + normal;
-  let by_area = sum.x * (normal * normal - abnormal * abnormal);
   let factor = loss_gradient[0] / f32(params.images);
-  probability_gradient[i] = ((Wide(1.0) - 2.0 * Wide(mask[i])) * by_mask + by_area) * factor;
+  let by_mask = (abnormal + normal) * factor;
+  let by_area = sum.x * (normal * normal - abnormal * abnormal) * factor;
+  let first = team.index % params.chunks * params.chunk;
+  let end = min(first + params.chunk, params.items);
+  let start = image * params.items;
+  for (var i = first + team.lane; i < end; i += team.lanes) {
+    probability_gradient[start + i] = (Wide(1.0) - 2.0 * Wide(mask[start + i])) * by_mask + by_area;
+  }
 }

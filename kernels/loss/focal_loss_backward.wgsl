@@ -3,13 +3,17 @@
 //   probability, mask, probability_gradient  [size] pixels, f32
 //   loss_gradient                            [1], f32
 //
-// One invocation per item.
+// One team per chunk of items: on a CPU a workgroup costs as much as many items.
 
 import package::common::item::{ Item, Wide };
+import package::common::team::{ Place, THREADS, team_of };
 import package::loss::focal::focal_slope;
+
+@if(subgroups) enable subgroups;
 
 struct Params {
   items: u32,
+  chunk: u32,
   factor: f32,
   gamma: f32,
 }
@@ -20,17 +24,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read> loss_gradient: array<f32>;
 @group(0) @binding(4) var<storage, read_write> probability_gradient: array<Item>;
 
-override THREADS: u32 = 64;
-
 @compute @workgroup_size(THREADS)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let i = (group.y * groups.x + group.x) * THREADS + thread;
-  if (i < params.items) {
-    let slope = focal_slope(Wide(probability[i]), Wide(mask[i]), params.gamma);
-    probability_gradient[i] = slope * (loss_gradient[0] * params.factor);
+fn main(place: Place) {
+  let team = team_of(place);
+  let factor = loss_gradient[0] * params.factor;
+  let end = min((team.index + 1) * params.chunk, params.items);
+  for (var i = team.index * params.chunk + team.lane; i < end; i += team.lanes) {
+    probability_gradient[i] = focal_slope(Wide(probability[i]), Wide(mask[i]), params.gamma) * factor;
   }
 }

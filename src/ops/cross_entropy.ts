@@ -1,7 +1,11 @@
-import { type KernelCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+
+function shapeClass([logits]: readonly (TensorType | undefined)[]): string {
+  return logits!.shape.map(sizeClass).join('x');
+}
 
 export const crossEntropyOp = defineOp<Record<string, never>>({
   name: 'cross_entropy',
@@ -38,7 +42,7 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
   }),
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
-  shapeClass: ([logits]) => logits!.shape.map(sizeClass).join('x'),
+  shapeClass,
   backward: ({ inputs: [logits, target], outputs: [, logSum], outputGradients: [gradient] }) => [
     apply(crossEntropyBackwardOp, [logits, logSum, gradient, target], {})[0],
     undefined,
@@ -54,24 +58,23 @@ export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
   name: 'cross_entropy_backward',
   inputNames: ['logits', 'log sum', 'loss gradient', 'target'],
   outputs: ([logits]) => [{ shape: logits!.shape, dtype: 'f32' }],
-  variants: [
-    {
-      name: 'elementwise',
-      kernels({ inputs: [logits, logSum, gradient, target], outputs: [output] }) {
-        const [rows, classes] = logits!.shape;
-        return [
-          {
-            kernel: 'loss/cross_entropy_backward',
-            conditions: { diagonal: !target },
-            bindings: { logits: logits!, log_sum: logSum!, loss_gradient: gradient!, logits_gradient: output, ...(target && { label: target }) },
-            params: { size: output.size, rows, classes },
-            workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
-          },
-        ];
+  variants: teamVariants(({ inputs: [logits, logSum, gradient, target], outputs: [output] }, teams) => {
+    const [rows, classes] = logits!.shape;
+    const { vectors, items } = itemsOf(classes);
+    return [
+      {
+        kernel: 'loss/cross_entropy_backward',
+        conditions: { vectors, diagonal: !target, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { logits: logits!, log_sum: logSum!, loss_gradient: gradient!, logits_gradient: output, ...(target && { label: target }) },
+        params: { rows, items, classes },
+        workgroups: teams.workgroups(rows),
       },
-    },
-  ],
+    ];
+  }),
+  preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  shapeClass,
   benchCases: [
     { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, { shape: [512], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, undefined], attributes: {} },
     { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },

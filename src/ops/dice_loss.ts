@@ -1,7 +1,7 @@
-import { type KernelCall, type TensorType, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
-import { chunksOf, itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
 
 function imagesAndPixels(shape: Shape): { images: number; pixels: number } {
   return { images: shape[0], pixels: sizeOf(shape.slice(1)) };
@@ -54,24 +54,21 @@ export const diceLossBackwardOp = defineOp<Record<string, never>>({
   name: 'dice_loss_backward',
   inputNames: ['mask', 'sums', 'loss gradient'],
   outputs: ([mask]) => [{ shape: mask!.shape, dtype: 'f32' }],
-  variants: [
-    {
-      name: 'elementwise',
-      kernels({ inputs: [mask, sums, gradient], outputs: [output] }) {
-        const { images, pixels } = imagesAndPixels(mask!.shape);
-        const { vectors, items } = itemsOf(pixels);
-        return [
-          {
-            kernel: 'loss/dice_loss_backward',
-            conditions: { vectors },
-            bindings: { mask: mask!, sums: sums!, loss_gradient: gradient!, probability_gradient: output },
-            params: { size: images * items, items, images, pixels },
-            workgroups: foldWorkgroups(Math.ceil((images * items) / 64)),
-          },
-        ];
+  variants: teamVariants(({ inputs: [mask, sums, gradient], outputs: [output] }, teams) => {
+    const { images, pixels } = imagesAndPixels(mask!.shape);
+    const { vectors, items, chunk, chunks } = chunksOf(pixels);
+    return [
+      {
+        kernel: 'loss/dice_loss_backward',
+        conditions: { vectors, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { mask: mask!, sums: sums!, loss_gradient: gradient!, probability_gradient: output },
+        params: { images, items, chunk, chunks, pixels },
+        workgroups: teams.workgroups(images * chunks),
       },
-    },
-  ],
+    ];
+  }),
+  preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   benchCases: [{ name: '518 map', inputs: [map, { shape: [1, 2], dtype: 'f32' }, { shape: [1], dtype: 'f32' }], attributes: {} }],
 });

@@ -1,7 +1,7 @@
 import { type KernelCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
-import { itemsOf } from './teams.ts';
+import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
 
 export const embeddingOp = defineOp<Record<string, never>>({
   name: 'embedding',
@@ -11,24 +11,21 @@ export const embeddingOp = defineOp<Record<string, never>>({
     if (ids!.dtype !== 'u32' || table!.shape.length !== 2) throw shapeError(embeddingOp, inputs, 'ids must be u32[...] and table [rows, width]');
     return [{ shape: [...ids!.shape, table!.shape[1]], dtype: table!.dtype }];
   },
-  variants: [
-    {
-      name: 'copy',
-      kernels({ inputs: [ids, table], outputs: [output] }) {
-        const { vectors, items } = itemsOf(table!.shape[1]);
-        const size = ids!.size * items;
-        return [
-          {
-            kernel: 'embedding/embedding',
-            conditions: { f16: table!.dtype === 'f16', vectors },
-            bindings: { ids: ids!, table: table!, output },
-            params: { size, items, rows: table!.shape[0] },
-            workgroups: foldWorkgroups(Math.ceil(size / 64)),
-          },
-        ];
+  variants: teamVariants(({ inputs: [ids, table], outputs: [output] }, teams) => {
+    const [rows, width] = table!.shape;
+    const { vectors, items } = itemsOf(width);
+    return [
+      {
+        kernel: 'embedding/embedding',
+        conditions: { f16: table!.dtype === 'f16', vectors, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { ids: ids!, table: table!, output },
+        params: { positions: ids!.size, items, rows },
+        workgroups: teams.workgroups(ids!.size),
       },
-    },
-  ],
+    ];
+  }),
+  preferred: preferredTeams,
   cost: ([ids], outputs) => ({ flops: 0, bytes: bytesOfTypes(ids) + 2 * bytesOfTypes(...outputs) }),
   backward: ({ inputs: [ids, table], outputGradients: [gradient] }) => [undefined, apply(embeddingBackwardOp, [ids, gradient], { rows: table!.shape[0] })[0]],
   benchCases: [{ name: 'pretraining captions', inputs: [{ shape: [64, 32], dtype: 'u32' }, { shape: [2000, 256], dtype: 'f32' }], attributes: {} }],
@@ -39,32 +36,28 @@ export const embeddingBackwardOp = defineOp<{ readonly rows: number }>({
   name: 'embedding_backward',
   inputNames: ['ids', 'output gradient'],
   outputs: ([, gradient], { rows }) => [{ shape: [rows, gradient!.shape.at(-1)!], dtype: gradient!.dtype }],
-  variants: [
-    {
-      name: 'sorted',
-      kernels({ inputs: [ids, gradient], outputs: [output], attributes: { rows }, scratch }): KernelCall[] {
-        const positions = ids!.size;
-        const { vectors, items } = itemsOf(output.shape[1]);
-        const size = rows * items;
-        const order = scratch([positions, 2], 'u32');
-        return [
-          {
-            kernel: 'embedding/embedding_order',
-            bindings: { ids: ids!, order },
-            params: { positions, rows },
-            workgroups: [Math.ceil(positions / 64)],
-          },
-          {
-            kernel: 'embedding/embedding_backward',
-            conditions: { f16: output.dtype === 'f16', vectors },
-            bindings: { order, output_gradient: gradient!, table_gradient: output },
-            params: { size, items, positions },
-            workgroups: foldWorkgroups(Math.ceil(size / 64)),
-          },
-        ];
+  variants: teamVariants(({ inputs: [ids, gradient], outputs: [output], attributes: { rows }, scratch }, teams): KernelCall[] => {
+    const positions = ids!.size;
+    const { vectors, items } = itemsOf(output.shape[1]);
+    const order = scratch([positions, 2], 'u32');
+    return [
+      {
+        kernel: 'embedding/embedding_order',
+        bindings: { ids: ids!, order },
+        params: { positions, rows },
+        workgroups: foldWorkgroups(Math.ceil(positions / 64)),
       },
-    },
-  ],
+      {
+        kernel: 'embedding/embedding_backward',
+        conditions: { f16: output.dtype === 'f16', vectors, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { order, output_gradient: gradient!, table_gradient: output },
+        params: { rows, items, positions },
+        workgroups: teams.workgroups(rows),
+      },
+    ];
+  }),
+  preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[1]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   benchCases: [
     { name: 'pretraining captions', inputs: [{ shape: [64, 32], dtype: 'u32' }, { shape: [64, 32, 256], dtype: 'f32' }], attributes: { rows: 2000 } },

@@ -1,7 +1,7 @@
-import { type KernelCall, type TensorType, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
-import { chunksOf, itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
 
 interface FocalLossAttributes {
   readonly gamma: number;
@@ -59,23 +59,20 @@ export const focalLossBackwardOp = defineOp<FocalLossAttributes>({
   name: 'focal_loss_backward',
   inputNames: ['probability', 'mask', 'loss gradient'],
   outputs: ([probability]) => [{ shape: probability!.shape, dtype: 'f32' }],
-  variants: [
-    {
-      name: 'elementwise',
-      kernels({ inputs: [probability, mask, gradient], outputs: [output], attributes: { gamma } }) {
-        const { vectors, items } = itemsOf(probability!.size);
-        return [
-          {
-            kernel: 'loss/focal_loss_backward',
-            conditions: { vectors },
-            bindings: { probability: probability!, mask: mask!, loss_gradient: gradient!, probability_gradient: output },
-            params: { items, factor: 1 / probability!.size, gamma },
-            workgroups: foldWorkgroups(Math.ceil(items / 64)),
-          },
-        ];
+  variants: teamVariants(({ inputs: [probability, mask, gradient], outputs: [output], attributes: { gamma } }, teams) => {
+    const { vectors, items, chunk, chunks } = chunksOf(probability!.size);
+    return [
+      {
+        kernel: 'loss/focal_loss_backward',
+        conditions: { vectors, ...teams.conditions },
+        constants: teams.constants,
+        bindings: { probability: probability!, mask: mask!, loss_gradient: gradient!, probability_gradient: output },
+        params: { items, chunk, factor: 1 / probability!.size, gamma },
+        workgroups: teams.workgroups(chunks),
       },
-    },
-  ],
+    ];
+  }),
+  preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: flopsPerPixel * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   benchCases: [{ name: '518 map', inputs: [...maps, { shape: [1], dtype: 'f32' }], attributes: { gamma: 2 } }],
 });

@@ -1,0 +1,88 @@
+// Operands of the gradient of a patch embedding's image, as one matrix product; kernels/convolution/plain.wgsl gives the
+// form.
+//
+//   output_gradient  [batch, tokens, inner]
+//   weight           [channels * patch * patch, inner]
+//   image_gradient   [batch, channels, height, width]
+//
+// A row is a patch, a column one of its pixels in the weight's order, k the embedding's width. Patches do not overlap,
+// so every pixel of the image is written by exactly one product.
+
+import package::common::element::Element;
+
+struct Params {
+  rows: u32,
+  columns: u32,
+  column_tiles: u32,
+  inner: u32,
+  chunk: u32,
+  chunks: u32,
+  units: u32,
+  units_per_slice: u32,
+  channels: u32,
+  height: u32,
+  width: u32,
+  patch_size: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> output_gradient: array<Element>;
+@group(0) @binding(2) var<storage, read> weight: array<Element>;
+
+const LEFT_ALONG_ROWS = false;
+const RIGHT_ALONG_K = true;
+
+struct Origin {
+  start: u32,
+}
+
+struct Span {
+  start: u32,
+}
+
+fn patches_of_image() -> u32 {
+  return params.height / params.patch_size * (params.width / params.patch_size);
+}
+
+// Each image's tokens begin with the class token.
+fn origin(row: u32) -> Origin {
+  return Origin((row + row / patches_of_image() + 1) * params.inner);
+}
+
+fn span(at: Origin, segment: u32) -> Span {
+  return Span(at.start);
+}
+
+fn left(run: Span, k: u32) -> f32 {
+  return f32(output_gradient[run.start + k]);
+}
+
+fn right_row(segment: u32, k: u32) -> u32 {
+  return k;
+}
+
+fn right_column(column: u32) -> u32 {
+  return column * params.inner;
+}
+
+fn right(index: u32) -> f32 {
+  return f32(weight[index]);
+}
+
+fn column_term(column: u32) -> f32 {
+  return 0.0;
+}
+
+fn finish(sum: f32, term: f32, row: u32, column: u32) -> f32 {
+  return sum;
+}
+
+fn output_index(row: u32, column: u32) -> u32 {
+  let size = params.patch_size;
+  let patches = params.width / size;
+  let image = row / patches_of_image();
+  let channel = column / (size * size);
+  let y = row % patches_of_image() / patches * size + column / size % size;
+  let x = row % patches * size + column % size;
+  return ((image * params.channels + channel) * params.height + y) * params.width + x;
+}
