@@ -1,3 +1,4 @@
+import { UserError } from '../errors.ts';
 import { type LinkedKernel, linkKernel } from './kernels.ts';
 
 /** What is needed to build a compute pipeline. */
@@ -40,7 +41,7 @@ export class PipelineCache {
     this.#device = device;
   }
 
-  /** @throws Error naming the kernel, with the compiler's message, when the WGSL is refused */
+  /** @throws Error naming the kernel, with the compiler's message, when the WGSL is refused; UserError when the adapter lacks f16 */
   get(key: PipelineKey): Promise<CompiledKernel> {
     const name = pipelineName(key);
     let entry = this.#compiled.get(name);
@@ -61,6 +62,9 @@ export class PipelineCache {
   async #compile(name: string, key: PipelineKey): Promise<CompiledKernel> {
     const kernel = await linkKernel(key.kernel, key.conditions ?? {});
     const device = this.#device;
+    if (/^\s*enable f16;/m.test(kernel.code) && !device.features.has('shader-f16')) {
+      throw new UserError(`${name} works on 16-bit numbers, which this adapter does not have (shader-f16). Use --precision f32, or another --adapter.`);
+    }
     device.pushErrorScope('validation');
     const module = device.createShaderModule({ label: name, code: kernel.code });
     const layout = device.createBindGroupLayout({
@@ -88,13 +92,9 @@ export class PipelineCache {
       if (error) throw new Error(error.message);
       return { kernel, pipeline, layout };
     } catch (error) {
+      // The scope's message is the compiler's, with the line at fault; the other one only says that the module is invalid.
       const scope = await problem;
-      // The lines are those of the linked WGSL, which is nowhere on disk.
-      const lines = kernel.code.split('\n');
-      const messages = (await module.getCompilationInfo()).messages.map((m) => `  line ${m.lineNum}: ${m.message}\n    ${lines[m.lineNum - 1]?.trim() ?? ''}`);
-      throw new Error(`kernel ${name} does not compile: ${scope?.message ?? (error as Error).message}\n${messages.join('\n')}`, {
-        cause: error,
-      });
+      throw new Error(`kernel ${name} does not compile: ${scope?.message ?? (error as Error).message}`, { cause: error });
     }
   }
 }

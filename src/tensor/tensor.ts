@@ -122,11 +122,14 @@ export function copyOf(gpu: Gpu, source: Tensor, label: string): Tensor {
  * Copies a tensor's content into a persistent one of the same type.
  *
  * @param targetElement where in `target` to start, in elements: one image's place in a batch
+ * @throws Error when that is not at a multiple of 4 bytes
  */
 export function copyTensor(gpu: Gpu, source: Tensor, target: Tensor, targetElement = 0): void {
-  const encoder = gpu.device.createCommandEncoder({ label: `copy ${source.label}` });
   const width = dtypeBytes[source.dtype];
-  encoder.copyBufferToBuffer(bufferOf(source), source.offset * width, bufferOf(target), (target.offset + targetElement) * width, Math.ceil(source.bytes / 4) * 4);
+  const start = (target.offset + targetElement) * width;
+  if (start % 4 !== 0) throw new Error(`cannot copy ${source.toString()} to element ${targetElement} of ${target.toString()}: WebGPU copies from and to multiples of 4 bytes only`);
+  const encoder = gpu.device.createCommandEncoder({ label: `copy ${source.label}` });
+  encoder.copyBufferToBuffer(bufferOf(source), source.offset * width, bufferOf(target), start, Math.ceil(source.bytes / 4) * 4);
   gpu.device.queue.submit([encoder.finish()]);
 }
 

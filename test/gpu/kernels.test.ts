@@ -1,7 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { UserError } from '../../src/errors.ts';
 import { conditionList, kernelSources, linkKernel } from '../../src/gpu/kernels.ts';
-import { pipelineName } from '../../src/gpu/pipelines.ts';
+import { PipelineCache, pipelineName } from '../../src/gpu/pipelines.ts';
 import { errorOf } from '../support/errors.ts';
 import { testGpu } from '../support/gpu.ts';
 
@@ -70,6 +71,14 @@ test('a kernel that Dawn refuses is named with the compiler\'s message', async (
   assert.match((await errorOf(() => pipelines.get({ kernel: 'common/element' }))).message, /kernel common\/element does not compile: .*main/s);
   const error = await errorOf(() => pipelines.get({ kernel: 'normalization/layer_norm', constants: { TREADS: 3 } }));
   assert.match(error.message, /kernel normalization\/layer_norm \{TREADS:3\} does not compile: .*TREADS/s);
+});
+
+test('a 16-bit kernel on an adapter without 16-bit numbers says what to change', async () => {
+  // Every adapter at hand has them, so a device without the feature is acted; it is asked for nothing else.
+  const pipelines = new PipelineCache({ features: new Set<string>() } as unknown as GPUDevice);
+  const error = await errorOf(() => pipelines.get({ kernel: 'elementwise/add', conditions: { f16: true } }));
+  assert.instance(error, UserError);
+  assert.match(error.message, /^elementwise\/add \[f16\] works on 16-bit numbers.*--precision f32/);
 });
 
 test.run();
