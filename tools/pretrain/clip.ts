@@ -1,0 +1,154 @@
+import { join } from 'node:path';
+import type { Gpu } from '../../src/gpu/device.ts';
+import { writeFileAtomic } from '../../src/io/files.ts';
+import { writeSafetensors } from '../../src/io/safetensors.ts';
+import { type ClipConfig, clipConfigJson, pretrainedGrid } from '../../src/models/clip/config.ts';
+import { embedImage, imageTower, projectImage, runImageTower } from '../../src/models/clip/image_tower.ts';
+import { imageTowerParameters, logitScaleParameter, textTowerParameters, tokenEmbeddingParameter } from '../../src/models/clip/parameters.ts';
+import { runTextTower } from '../../src/models/clip/text_tower.ts';
+import { type Tokenizer, clipTokenizerJson, loadTokenizer } from '../../src/models/clip/tokenizer.ts';
+import { type ParameterSpec, parameterShape, storedTensors } from '../../src/nn/parameters.ts';
+import { contrastiveLoss } from '../../src/ops/contrastive_loss.ts';
+import { embedding } from '../../src/ops/embedding.ts';
+import { l2Normalize } from '../../src/ops/l2_normalize.ts';
+import { slice } from '../../src/ops/slice.ts';
+import { reshape } from '../../src/tensor/recording.ts';
+import { RandomSource } from '../../src/tensor/random.ts';
+import { type Tensor, asParameter, emptyTensor, readTensor, sizeOf, tensor, writeTensor } from '../../src/tensor/tensor.ts';
+import type { CaptionedImages } from './images.ts';
+import type { Pretraining } from './loop.ts';
+import { learnVocabulary } from './vocabulary.ts';
+
+/** Sizes of the embedded CLIP: small enough for two processor cores, with the same parts as ViT-L/14. */
+export const smallClip = {
+  vision: { width: 128, layers: 8, heads: 4, mlpWidth: 512, patchSize: 8, imageSize: 80 },
+  text: { width: 128, layers: 4, heads: 4, mlpWidth: 512, context: 77 },
+  jointWidth: 128,
+} as const;
+
+/**
+ * Text positions that pretraining runs over: captions are short, attention is causal and only the end token is read, so
+ * the positions after it change nothing.
+ */
+const trainedContext = 24;
+
+/** OpenAI's normalisation of images. */
+const mean = [0.48145466, 0.4578275, 0.40821073];
+const std = [0.26862954, 0.26130258, 0.27577711];
+
+/** Which part of the model a parameter's name belongs to. */
+const towers = ['image', 'text'] as const;
+
+/** The whole model's parameters by "image/..." and "text/...", with the specs that store them under Hugging Face's names. */
+export function clipSpecs(config: ClipConfig): Map<string, ParameterSpec> {
+  const specs = new Map<string, ParameterSpec>();
+  for (const spec of imageTowerParameters(config, 'hugging face', true)) specs.set(`image/${spec.name}`, spec);
+  for (const spec of textTowerParameters(config, 'hugging face')) specs.set(`text/${spec.name}`, spec);
+  specs.set('token', tokenEmbeddingParameter(config, 'hugging face'));
+  specs.set('logit_scale', logitScaleParameter);
+  return specs;
+}
+
+/** Start values as OpenAI's code has them (Radford et al. 2021; CLIP.initialize_parameters). */
+function startValues(config: ClipConfig, name: string, spec: ParameterSpec, random: RandomSource): Float32Array {
+  const values = new Float32Array(sizeOf(parameterShape(spec)));
+  const fill = (deviation: number): Float32Array => {
+    for (let i = 0; i < values.length; i++) values[i] = random.normal(0, deviation);
+    return values;
+  };
+  const tower = name.startsWith('image/') ? config.vision : config.text;
+  const ofBlock = tower.width ** -0.5 * (2 * tower.layers) ** -0.5;
+  if (name === 'logit_scale') return values.fill(Math.log(1 / 0.07));
+  if (name === 'token') return fill(0.02);
+  if (/norm\w*\.weight$/.test(name)) return values.fill(1);
+  if (/bias$/.test(name)) return values;
+  if (name.endsWith('qkv.weight') || name.endsWith('projection') || name === 'image/class' || name === 'image/position') return fill(tower.width ** -0.5);
+  if (name === 'text/position') return fill(0.01);
+  if (name.endsWith('out.weight') || name.endsWith('fc2.weight')) return fill(ofBlock);
+  if (name.endsWith('fc1.weight')) return fill((2 * tower.width) ** -0.5);
+  if (name === 'image/patch.weight') return fill((3 * config.vision.patchSize ** 2) ** -0.5);
+  throw new Error(`no start value for ${name}`);
+}
+
+/** A CLIP being pretrained, with what it takes to store it. */
+export interface ClipPretraining extends Pretraining {
+  /** Writes a Hugging Face folder with weights in f16. */
+  save(folder: string, metadata: Readonly<Record<string, string>>): Promise<void>;
+}
+
+/**
+ * Sets up contrastive pretraining on captioned images.
+ *
+ * @param work folder for the tokenizer while training
+ * @param batch pairs per step; the captions of one batch all differ in what they say
+ */
+export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: string, batch: number, seed: number): Promise<ClipPretraining> {
+  const { vocabulary, merges } = learnVocabulary(images.allCaptions(), 1500);
+  const tokenizerJson = `${JSON.stringify(clipTokenizerJson(vocabulary, merges), null, 1)}\n`;
+  await writeFileAtomic(join(work, 'tokenizer.json'), tokenizerJson);
+  const tokenizer: Tokenizer = await loadTokenizer(work);
+  const config: ClipConfig = { ...smallClip, text: { ...smallClip.text, vocabulary: tokenizer.vocabularySize, endOfText: tokenizer.endId } };
+  const random = new RandomSource(seed);
+  const specs = clipSpecs(config);
+  const parameters = new Map<string, Tensor>();
+  for (const [name, spec] of specs) parameters.set(name, asParameter(tensor(gpu, startValues(config, name, spec, random), parameterShape(spec), 'f32', name)));
+  const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
+  const size = config.vision.imageSize;
+  const pixels = emptyTensor(gpu, [batch, 3, size, size], 'f32', 'images');
+  const ids = emptyTensor(gpu, [batch, trainedContext], 'u32', 'token ids');
+  const ends = emptyTensor(gpu, [batch], 'u32', 'end of text');
+  return {
+    name: 'CLIP pretraining',
+    parameters,
+    record() {
+      const tower = imageTower(config, image);
+      if (tower.grid !== pretrainedGrid(config)) throw new Error('the tower is trained at its own image size');
+      const { tokens } = runImageTower(tower, embedImage(tower, pixels), []);
+      const shortText = new Map(text);
+      shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
+      const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
+      const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
+      return { loss: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])), outputs: [images, words] };
+    },
+    writeBatch(stepRandom) {
+      const pairs = images.batch(stepRandom, batch, size);
+      const values = new Float32Array(batch * 3 * size * size);
+      const tokenIds = new Uint32Array(batch * trainedContext);
+      const endPositions: number[] = [];
+      pairs.forEach(({ pixels: rgb, caption }, i) => {
+        const area = size * size;
+        for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
+        const encoded = tokenizer.encode(caption, trainedContext, { truncate: true });
+        tokenIds.set(encoded.ids, i * trainedContext);
+        endPositions.push(encoded.endOfText);
+      });
+      writeTensor(gpu, pixels, values);
+      writeTensor(gpu, ids, tokenIds);
+      writeTensor(gpu, ends, endPositions);
+    },
+    measure([imageRows, textRows]) {
+      let hits = 0;
+      for (let i = 0; i < batch; i++) {
+        let best = 0;
+        let bestValue = Number.NEGATIVE_INFINITY;
+        for (let j = 0; j < batch; j++) {
+          let similarity = 0;
+          for (let c = 0; c < config.jointWidth; c++) similarity += imageRows[i * config.jointWidth + c] * textRows[j * config.jointWidth + c];
+          if (similarity > bestValue) [best, bestValue] = [j, similarity];
+        }
+        if (best === i) hits++;
+      }
+      return { imageToTextAccuracy: hits / batch };
+    },
+    async save(folder, metadata) {
+      const values = new Map<string, Float32Array>();
+      for (const [name, parameter] of parameters) values.set(name, await readTensor(gpu, parameter));
+      const stored = [...specs].flatMap(([name, spec]) => storedTensors([{ ...spec, name }], (of) => values.get(of)!));
+      // The logit scale stays exact; everything else fits f16.
+      await writeSafetensors(join(folder, 'model.safetensors'), stored.map(({ name, shape, data }) => ({ name, shape, data, dtype: name === 'logit_scale' ? ('F32' as const) : ('F16' as const) })), { format: 'pt', ...metadata });
+      await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(clipConfigJson(config), null, 2)}\n`);
+      await writeFileAtomic(join(folder, 'tokenizer.json'), tokenizerJson);
+      await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify({ image_processor_type: 'CLIPImageProcessor', image_mean: mean, image_std: std, size: { shortest_edge: size }, crop_size: { height: size, width: size }, resample: 3, do_resize: true, do_center_crop: true, do_normalize: true, do_rescale: true, do_convert_rgb: true, rescale_factor: 1 / 255 }, null, 2)}\n`);
+    },
+  };
+}
