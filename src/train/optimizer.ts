@@ -1,6 +1,6 @@
 import type { Gpu } from '../gpu/device.ts';
 import { accumulate } from '../ops/accumulate.ts';
-import { adam } from '../ops/adam.ts';
+import { adam, adamConstants } from '../ops/adam.ts';
 import { gradientScale } from '../ops/gradient_scale.ts';
 import { sumSquares } from '../ops/sum_squares.ts';
 import { Program } from '../tensor/program.ts';
@@ -69,9 +69,9 @@ export class Optimizer {
    * @param lossScale factor that the loss was multiplied with
    */
   async update(step: number, learningRate: number, lossScale: number): Promise<UpdateReport> {
-    const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.#config;
+    const { kind, beta1, beta2, epsilon, weightDecay, clipNorm } = this.#config;
     this.#update ??= await Program.record(this.#gpu, () => this.#recordUpdate(), { label: 'optimizer' });
-    writeTensor(this.#gpu, this.#hyper, [learningRate, beta1, beta2, epsilon, weightDecay, 1 - beta1 ** step, 1 - beta2 ** step, 0]);
+    writeTensor(this.#gpu, this.#hyper, adamConstants({ step, learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
     // 0 stands for "not clipped".
     writeTensor(this.#gpu, this.#limits, [lossScale, clipNorm ?? 0]);
     await this.#update.run();
