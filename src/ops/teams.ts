@@ -20,7 +20,7 @@ function workgroupTeams(): Teams {
 
 function subgroupTeams(gpu: Gpu): Teams {
   // Where subgroups come in several sizes, the largest gives the fewest teams; the kernel checks the bound.
-  const teams = Math.max(1, Math.floor(threads / gpu.adapter.subgroupMaxSize));
+  const teams = Math.floor(threads / (gpu.adapter.subgroupMaxSize || threads));
   return { conditions: { subgroups: true }, constants: { THREADS: threads }, workgroups: (tasks) => foldWorkgroups(Math.ceil(tasks / teams)) };
 }
 
