@@ -62,3 +62,18 @@ export function labelRegions(mask: ArrayLike<number>, width: number, height: num
   }
   return { labels, sizes };
 }
+
+/** For each pixel the size of the region that it belongs to: what the per-region overlap needs of a mask. */
+export interface RegionAreas {
+  /** [height × width]: 0 outside of defects. */
+  readonly areas: Uint32Array;
+  /** Number of regions. */
+  readonly regions: number;
+}
+
+/** @param mask [height × width], non-zero for a defect */
+export function regionAreas(mask: ArrayLike<number>, width: number, height: number): RegionAreas {
+  const { labels, sizes } = labelRegions(mask, width, height);
+  const areas = labels.map((label) => (label === 0 ? 0 : sizes[label - 1]));
+  return { areas, regions: sizes.length };
+}
