@@ -4,9 +4,10 @@
 //   maps    [batch, height, width], scores
 //   areas   [batch, height, width], u32: 0 for a normal pixel, 0xffffffff for one that does not count, and else the
 //           number of pixels of the defect region that the pixel belongs to, at most 2^23
-//   counts  [4 × 65536 + 1], u32, added to: normal pixels by bin; abnormal pixels by bin; for the per-region overlap
+//   counts  [6 × 65536 + 1], u32, added to: normal pixels by bin; abnormal pixels by bin; for the per-region overlap
 //           floor(2^40 / area) of each abnormal pixel by bin, as 64-bit integers, first all lower words, then all upper
-//           words; scores that are not numbers
+//           words; the largest of each bin's scores, as bits, and the largest of their complements, which tells the
+//           smallest score; the number of scores that are not numbers
 //
 // One invocation per column of ROWS pixels, 64 columns side by side. Neighbours in a map have close scores, so pixels of
 // one bin often follow each other: they are counted together and added once. That keeps many invocations from queueing
@@ -31,15 +32,24 @@ struct Params {
 
 override ROWS: u32 = 8;
 
-// `count` pixels of one bin and one region.
-fn add(bin: u32, area: u32, count: u32) {
+// Most scores change nothing, and reading is cheaper than a maximum that everybody waits for.
+fn widen(index: u32, bits: u32) {
+  if (atomicLoad(&counts[index]) < bits) {
+    atomicMax(&counts[index], bits);
+  }
+}
+
+// `count` pixels of one bin and one region, with scores from `least` to `most`.
+fn add(bin: u32, area: u32, count: u32, least: f32, most: f32) {
   if (area == IGNORED || count == 0) {
     return;
   }
   if (bin == NO_BIN) {
-    atomicAdd(&counts[4 * SCORE_BINS], count);
+    atomicAdd(&counts[6 * SCORE_BINS], count);
     return;
   }
+  widen(4 * SCORE_BINS + bin, bitcast<u32>(most));
+  widen(5 * SCORE_BINS + bin, ~bitcast<u32>(least));
   if (area == 0) {
     atomicAdd(&counts[bin], count);
     return;
@@ -73,17 +83,26 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var bin = 0u;
   var area = IGNORED;
   var count = 0u;
+  var least = 0.0;
+  var most = 0.0;
   for (var y = first; y < last; y++) {
     let at = (id.z * params.height + y) * params.width + x;
-    let next_bin = score_key(maps[at]);
+    let score = maps[at];
+    let next_bin = score_key(score);
     let next_area = areas[at];
+    // Within [0, 1] and not -0, so that the bits are in the order of the scores.
+    let clamped = select(0.0, min(score, 1.0), score > 0.0);
     if (next_bin != bin || next_area != area) {
-      add(bin, area, count);
+      add(bin, area, count, least, most);
       bin = next_bin;
       area = next_area;
       count = 0;
+      least = clamped;
+      most = clamped;
     }
     count++;
+    least = min(least, clamped);
+    most = max(most, clamped);
   }
-  add(bin, area, count);
+  add(bin, area, count, least, most);
 }

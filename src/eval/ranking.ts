@@ -8,11 +8,13 @@ export interface Ranking {
   /** All negatives. */
   readonly negatives: number;
   /**
-   * Visits the thresholds in descending order, with the true and false positives at each.
+   * Visits the thresholds in descending order, with the true and false positives at each. What came in since the threshold
+   * before is tied, or else it has scores down to this threshold in an unknown order, of which the metrics then take the
+   * even one.
    *
    * A walk and not arrays: a data set can have as many thresholds as pixels.
    */
-  walk(visit: (threshold: number, truePositives: number, falsePositives: number) => void): void;
+  walk(visit: (threshold: number, truePositives: number, falsePositives: number, tied: boolean) => void): void;
 }
 
 /** The metrics of a ranking that look at all of it. */
@@ -51,20 +53,27 @@ export function rankScores(positives: Float32Array, negatives: Float32Array, wei
         const threshold = p < 0 ? negatives[n] : n < 0 ? positives[p] : Math.max(positives[p], negatives[n]);
         for (; p >= 0 && positives[p] === threshold; p--) hits += weights ? weights[p] : 1;
         while (n >= 0 && negatives[n] === threshold) n--;
-        visit(threshold, hits, negatives.length - 1 - n);
+        visit(threshold, hits, negatives.length - 1 - n, true);
       }
     },
   };
 }
 
+/** What is known of the scores in a bin. */
+export interface Bins {
+  /** The lowest score that a bin can have. */
+  thresholdOf(bin: number): number;
+  /** Whether all scores in the bin are the same. */
+  tied(bin: number): boolean;
+}
+
 /**
- * The ranking of counted scores: all scores of one bin count as tied.
+ * The ranking of counted scores.
  *
  * @param positives per bin, bins in ascending order of their scores; any non-negative weights
  * @param negatives per bin
- * @param thresholdOf the lowest score of a bin
  */
-export function rankHistogram(positives: Float64Array, negatives: Float64Array, thresholdOf: (bin: number) => number): Ranking {
+export function rankHistogram(positives: Float64Array, negatives: Float64Array, bins: Bins): Ranking {
   const sum = (counts: Float64Array): number => counts.reduceRight((total, count) => total + count, 0);
   return {
     positives: sum(positives),
@@ -76,7 +85,7 @@ export function rankHistogram(positives: Float64Array, negatives: Float64Array, 
         if (positives[bin] === 0 && negatives[bin] === 0) continue;
         hits += positives[bin];
         misses += negatives[bin];
-        visit(thresholdOf(bin), hits, misses);
+        visit(bins.thresholdOf(bin), hits, misses, bins.tied(bin));
       }
     },
   };
@@ -92,9 +101,9 @@ export function rankingMetrics(ranking: Ranking): RankingMetrics | undefined {
   let f1Threshold = Number.NaN;
   let lastHits = 0;
   let lastMisses = 0;
-  ranking.walk((threshold, hits, misses) => {
+  ranking.walk((threshold, hits, misses, tied) => {
     area += ((misses - lastMisses) * (hits + lastHits)) / 2;
-    precision += (hits - lastHits) * (hits / (hits + misses));
+    precision += tied ? (hits - lastHits) * (hits / (hits + misses)) : precisionInBetween(lastHits, lastMisses, hits, misses);
     // 2TP / (2TP + FP + FN) with TP + FN = positives.
     const f1 = (2 * hits) / (hits + misses + positives);
     if (f1 > f1Max) {
@@ -105,6 +114,24 @@ export function rankingMetrics(ranking: Ranking): RankingMetrics | undefined {
     lastMisses = misses;
   });
   return { auroc: area / (positives * negatives), averagePrecision: precision / positives, f1Max, f1Threshold };
+}
+
+/**
+ * The sum of the precisions at each of the positives between two thresholds, if the negatives in between are spread evenly
+ * among them. Counting them as tied instead would take the precision behind all of them: an error of the first order in
+ * the width of the bins, where this has one of the second.
+ *
+ * The i-th of `a` positives has b·i / (a + 1) of the `b` negatives before it, so with h hits and m misses before the bin its
+ * precision is (h + i) / (h + m + c·i), c = 1 + b / (a + 1). The sum over i = 1..a is taken as the integral from 1/2 to
+ * a + 1/2.
+ */
+function precisionInBetween(lastHits: number, lastMisses: number, hits: number, misses: number): number {
+  const a = hits - lastHits;
+  const b = misses - lastMisses;
+  if (a === 0) return 0;
+  const c = 1 + b / (a + 1);
+  const before = lastHits + lastMisses;
+  return a / c + ((lastHits - before / c) / c) * Math.log1p((c * a) / (before + c / 2));
 }
 
 /** The false positive rate up to which the per-region overlap is integrated. */

@@ -5,8 +5,11 @@ import { type Tensor, formatShape, sizeOf } from '../tensor/tensor.ts';
 /** Bins of the histograms (`scoreKey`). */
 const bins = 65536;
 
-/** Length of the counts: normal pixels, abnormal pixels, lower and upper words of the overlap, scores that are not numbers. */
-export const scoreCountsLength = 4 * bins + 1;
+/**
+ * Length of the counts, by bin: normal pixels, abnormal pixels, lower and upper words of the overlap, the bits of the largest
+ * score and the complement of those of the smallest; then the number of scores that are not numbers.
+ */
+export const scoreCountsLength = 6 * bins + 1;
 
 /** Area of pixels that do not count. */
 export const ignoredArea = 0xffffffff;
@@ -89,9 +92,8 @@ export const scoreHistogramOp = defineOp<Record<string, never>>({
  * @param maps f32 [batch, height, width], at most 65535 images
  * @param areas u32 [batch, height, width]: 0 for a normal pixel, `ignoredArea` for one that does not count, else the number of
  *   pixels of the defect region around it, at most `largestArea`
- * @param counts persistent u32 [scoreCountsLength], added to: normal pixels by bin, abnormal pixels by bin, lower and upper
- *   words of the overlap (`overlapUnit` per region) by bin, scores that are not numbers. Whoever adds reads the counts
- *   before 2^32 pixels or 2^24 regions are in them.
+ * @param counts persistent u32 [scoreCountsLength], all zero before the first maps; added to. The overlap has `overlapUnit` per
+ *   region. Whoever adds reads the counts before 2^32 pixels or 2^24 regions are in them.
  */
 export function scoreHistogram(maps: Tensor, areas: Tensor, counts: Tensor): void {
   apply(scoreHistogramOp, [maps, areas, counts], {});

@@ -23,6 +23,9 @@ async function count(maps: ArrayLike<number>, areas: ArrayLike<number>, shape: S
   return new Uint32Array(bytes.buffer, bytes.byteOffset, scoreCountsLength);
 }
 
+const floats = new Float32Array(1);
+const words = new Uint32Array(floats.buffer);
+
 /** The same with BigInt on the host. */
 function expected(maps: ArrayLike<number>, areas: ArrayLike<number>, runs = 1): Uint32Array {
   const counts = new Uint32Array(scoreCountsLength);
@@ -31,8 +34,14 @@ function expected(maps: ArrayLike<number>, areas: ArrayLike<number>, runs = 1): 
     for (let i = 0; i < maps.length; i++) {
       if (areas[i] === ignoredArea) continue;
       const bin = scoreKey(maps[i]);
-      if (bin === NO_BIN) counts[4 * SCORE_BINS]++;
-      else if (areas[i] === 0) counts[bin]++;
+      if (bin === NO_BIN) {
+        counts[6 * SCORE_BINS]++;
+        continue;
+      }
+      floats[0] = Math.min(1, Math.max(0, maps[i])) + 0;
+      counts[4 * SCORE_BINS + bin] = Math.max(counts[4 * SCORE_BINS + bin], words[0]);
+      counts[5 * SCORE_BINS + bin] = Math.max(counts[5 * SCORE_BINS + bin], ~words[0] >>> 0);
+      if (areas[i] === 0) counts[bin]++;
       else {
         counts[SCORE_BINS + bin]++;
         overlap[bin] += (1n << 40n) / BigInt(areas[i]);
@@ -75,16 +84,17 @@ for (const { name: variant } of scoreHistogramOp.variants) {
   test(`score_histogram counts what is not a number apart, and clamps to [0, 1]: ${variant}`, async () => {
     const maps = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0, -1, 2, 0, 1, 1e-40, 0.5];
     const counts = await count(maps, new Uint32Array(maps.length), [1, 1, maps.length], variant);
-    assert.is(counts[4 * SCORE_BINS], 1);
+    assert.is(counts[6 * SCORE_BINS], 1);
     assert.is(counts[0], 5);
     assert.is(counts[SCORE_BINS - 1], 3);
     assert.is(counts[scoreKey(0.5)], 1);
+    // The largest score of the last bin is 1, the smallest of the first is 0.
+    assert.is(counts[5 * SCORE_BINS - 1], 0x3f800000);
+    assert.is(counts[5 * SCORE_BINS], 0xffffffff);
   });
 }
 
 test('the bins on the device are those on the host, at every edge of a bin', async () => {
-  const floats = new Float32Array(1);
-  const words = new Uint32Array(floats.buffer);
   const edges = Array.from({ length: SCORE_BINS }, (_, bin) => {
     floats[0] = lowestScore(bin);
     const at = floats[0];
