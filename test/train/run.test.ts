@@ -1,0 +1,177 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openDataset, resizeMask } from '../../src/data/dataset.ts';
+import { readImage, readMask } from '../../src/data/image.ts';
+import { loadModel } from '../../src/eval/detector.ts';
+import { RandomSource } from '../../src/tensor/random.ts';
+import { parseRunConfig } from '../../src/train/config.ts';
+import { trainMfp } from '../../src/train/run.ts';
+import { writeTestDataset } from '../support/dataset.ts';
+import { errorOf } from '../support/errors.ts';
+import { goldenFolder } from '../support/golden.ts';
+import { testGpu } from '../support/gpu.ts';
+
+const checkpoint = join(goldenFolder, 'half');
+const source = { clip: join(checkpoint, 'clip'), cnn: join(checkpoint, 'cnn') };
+const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+function scratch(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'mfp-clip-train-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Runs the command line; resolves with its exit code, or null when it was killed after `killAfter` milliseconds. */
+function command(args: readonly string[], killAfter?: number): Promise<{ readonly code: number | null; readonly errors: string; readonly milliseconds: number }> {
+  const start = performance.now();
+  const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], { stdio: ['ignore', 'ignore', 'pipe'], cwd: fileURLToPath(new URL('../../', import.meta.url)) });
+  let errors = '';
+  child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+  const timer = killAfter === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfter);
+  return new Promise((resolve) => {
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code, errors, milliseconds: performance.now() - start });
+    });
+  });
+}
+
+/** The area under the ROC by its definition: how often a defect pixel scores above a normal one; ties count half. */
+function shareOfPairsInOrder(scores: readonly number[], labels: readonly number[]): number {
+  const defects = scores.filter((_, i) => labels[i] === 1);
+  const normal = scores.filter((_, i) => labels[i] === 0);
+  let inOrder = 0;
+  for (const high of defects) for (const low of normal) inOrder += high > low ? 1 : high === low ? 0.5 : 0;
+  return inOrder / (defects.length * normal.length);
+}
+
+const hash = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
+
+test('overfits four images', async () => {
+  const folder = scratch();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 3, size: 40 });
+  const { samples } = openDataset(join(folder, 'data'));
+  const gpu = await testGpu();
+  const config = parseRunConfig(
+    {
+      image: { size: 40 },
+      cnn: { size: 32 },
+      i2tp: { enabled: true },
+      sp: { count: 2, stages: [1, 2] },
+      training: { epochs: 30, seed: 3 },
+      schedule: { kind: 'constant' },
+    },
+    'test',
+  );
+  const { file, finished } = await trainMfp({ gpu, source, samples, out: join(folder, 'run'), config });
+  assert.ok(finished);
+  const detector = await loadModel({ gpu, ...source, mfp: file });
+  const scores: number[] = [];
+  const labels: number[] = [];
+  for (const { image, mask } of samples) {
+    const [{ map, size }] = await detector.detect([await readImage(image)], 'plate');
+    scores.push(...map);
+    labels.push(...(mask ? resizeMask(await readMask(mask), size) : new Float32Array(size * size)));
+  }
+  detector.close();
+  const area = shareOfPairsInOrder(scores, labels);
+  assert.ok(area > 0.99, `P-AUROC ${area}`);
+  const log = readFileSync(join(folder, 'run', 'log.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  assert.is(log.length, 120);
+  for (const field of ['step', 'epoch', 'loss', 'focal', 'dice', 'bce', 'learningRate', 'gradientNorm', 'seconds', 'memoryBytes']) assert.type(log[0][field], 'number', field);
+  assert.match(readFileSync(join(folder, 'run', 'loss.svg'), 'utf8'), /^<svg/);
+});
+
+test('a run that is killed again and again ends with the bits of one that never was', async () => {
+  const folder = scratch();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate', 'metal_nut'], good: 2, bad: 3, size: 40 });
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ image: { size: 40 }, cnn: { size: 32 }, sp: { count: 2, stages: [1, 2] }, training: { epochs: 14, seed: 5, accumulation: 2 } }));
+  const args = (out: string): string[] => ['train', '--data', join(folder, 'data'), '--clip', source.clip, '--cnn', source.cnn, '--out', join(folder, out), '--save-every', '3', '--variants', 'default'];
+  const whole = await command([...args('whole'), '--config', join(folder, 'config.json')]);
+  assert.is(whole.code, 0, whole.errors);
+  const random = new RandomSource(11);
+  const kills = 20;
+  let killed = 0;
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const started = existsSync(join(folder, 'parts', 'checkpoint.safetensors'));
+    const again = existsSync(join(folder, 'parts', 'config.json')) && !started;
+    // Killed before the first checkpoint: the folder holds a start that a new run may overwrite.
+    if (again) rmSync(join(folder, 'parts'), { recursive: true });
+    // The start takes most of a short run, so kills fall in the time after it as well as in it.
+    const delay = killed < kills ? random.uniform(0.35, 1.05) * whole.milliseconds : undefined;
+    const { code, errors } = await command([...args('parts'), ...(started ? ['--resume'] : ['--config', join(folder, 'config.json')])], delay);
+    if (code === null) killed++;
+    else {
+      assert.is(code, 0, errors);
+      if (killed >= kills) break;
+      // Finished too early for all the kills: begin anew, so that every one counts.
+      assert.is(hash(join(folder, 'parts', 'mfp.safetensors')), hash(join(folder, 'whole', 'mfp.safetensors')));
+      rmSync(join(folder, 'parts'), { recursive: true });
+    }
+  }
+  assert.is(killed, kills);
+  for (const file of ['mfp.safetensors', 'checkpoint.safetensors']) assert.is(hash(join(folder, 'parts', file)), hash(join(folder, 'whole', file)), file);
+});
+
+test('an interrupted run finishes its update, saves, and goes on', async () => {
+  const folder = scratch();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 2, size: 40 });
+  const gpu = await testGpu();
+  const { samples } = openDataset(join(folder, 'data'));
+  const config = parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 3 } }, 'test');
+  const run = (out: string, stopAfter?: number, resume = false) => {
+    const stop = new AbortController();
+    return trainMfp({ gpu, source, samples, out: join(folder, out), config, resume, signal: stop.signal, onUpdate: ({ step }) => void (step === stopAfter && stop.abort()) });
+  };
+  await run('whole');
+  const first = await run('parts', 4);
+  assert.equal([first.finished, first.step], [false, 4]);
+  const second = await run('parts', undefined, true);
+  assert.equal([second.finished, second.step], [true, 9]);
+  assert.is(hash(join(folder, 'parts', 'mfp.safetensors')), hash(join(folder, 'whole', 'mfp.safetensors')));
+  const steps = readFileSync(join(folder, 'parts', 'log.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line).step);
+  assert.equal(steps, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+});
+
+test('refuses to overwrite a run, to resume none, or to resume with other data', async () => {
+  const folder = scratch();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 1, size: 40 });
+  const gpu = await testGpu();
+  const { samples } = openDataset(join(folder, 'data'));
+  const config = parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 1 } }, 'test');
+  const options = { gpu, source, samples, out: join(folder, 'run'), config };
+  assert.match((await errorOf(() => trainMfp({ ...options, resume: true }))).message, /there is no .*checkpoint\.safetensors/);
+  await trainMfp(options);
+  assert.match((await errorOf(() => trainMfp(options))).message, /holds a run already/);
+  assert.match((await errorOf(() => trainMfp({ ...options, resume: true, samples: samples.slice(1) }))).message, /data set is not the one/);
+  const other = { ...config, training: { ...config.training, epochs: 2 } };
+  assert.match((await errorOf(() => trainMfp({ ...options, resume: true, config: other }))).message, /configuration differs/);
+});
+
+for (const [what, spoil, expected] of [
+  ['a missing mask', (data: string) => rmSync(join(data, 'plate/ground_truth/spot/000_mask.png')), /000\.png: has no mask/],
+  ['a mask of another size', (data: string) => writeTestDataset(join(data, '../other'), { classes: ['plate'], good: 0, bad: 1, size: 30 }), /is 30 × 30 pixels, its image .* is 40 × 40/],
+  ['an unreadable image', (data: string) => writeFileSync(join(data, 'plate/test/good/000.png'), 'no image'), /good\/000\.png/],
+  ['an empty class', (data: string) => rmSync(join(data, 'plate/test/good/000.png')), /has no PNG or JPEG images/],
+] as const) {
+  test(`${what} is found before the first step`, async () => {
+    const folder = scratch();
+    const data = join(folder, 'data');
+    writeTestDataset(data, { classes: ['plate'], good: 1, bad: 1, size: 40 });
+    spoil(data);
+    const other = join(folder, 'other/plate/ground_truth/spot/000_mask.png');
+    if (existsSync(other)) writeFileSync(join(data, 'plate/ground_truth/spot/000_mask.png'), readFileSync(other));
+    const { code, errors } = await command(['train', '--data', data, '--clip', source.clip, '--cnn', source.cnn, '--out', join(folder, 'run')]);
+    assert.is(code, 1);
+    assert.match(errors, expected);
+    assert.not(existsSync(join(folder, 'run')));
+  });
+}
+
+test.run();
