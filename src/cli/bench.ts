@@ -4,6 +4,7 @@ import { allOps } from '../bench/registry.ts';
 import { UserError } from '../errors.ts';
 import { Gpu } from '../gpu/device.ts';
 import { writeFileAtomic } from '../io/files.ts';
+import { table } from '../report/table.ts';
 import { type DeviceFlags, gpuOptions, numberBetween, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
@@ -61,15 +62,6 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
   } finally {
     gpu.close();
   }
-}
-
-/** Rows under each other, numbers to the right; also valid Markdown. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column].length)));
-  const isNumber = header.map((_, column) => rows.length > 0 && rows.every((row) => /^[-\d.]/.test(row[column])));
-  const line = (cells: readonly string[]): string => `| ${cells.map((cell, column) => (isNumber[column] ? cell.padStart(widths[column]) : cell.padEnd(widths[column]))).join(' | ')} |\n`;
-  const rule = `|${widths.map((width, column) => `${'-'.repeat(width + 1)}${isNumber[column] ? ':' : '-'}`).join('|')}|\n`;
-  return line(header) + rule + rows.map(line).join('');
 }
 
 /** `mfp-clip bench`. */
