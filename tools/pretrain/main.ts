@@ -1,0 +1,69 @@
+// Pretrains the embedded CLIP and ResNet on procedural images: what weights/ holds was made by this.
+import { Command } from 'commander';
+import { join } from 'node:path';
+import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } from '../../src/cli/options.ts';
+import { UserError } from '../../src/errors.ts';
+import { Gpu } from '../../src/gpu/device.ts';
+import { configureVariants } from '../../src/tensor/variants.ts';
+import { pretrainingConcepts } from '../dataset/split.ts';
+import { clipPretraining, smallClip } from './clip.ts';
+import { CaptionedImages } from './images.ts';
+import { pretrain } from './loop.ts';
+import { resnetPretraining } from './resnet.ts';
+
+interface Flags extends DeviceFlags {
+  readonly out: string;
+  readonly work: string;
+  readonly steps: number;
+  readonly batch: number;
+  readonly perConcept: number;
+  readonly seed: number;
+}
+
+/** Side of the pictures that the ResNet is trained on, in pixels. */
+const resnetSize = 96;
+
+async function main(model: string, flags: Flags): Promise<void> {
+  if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
+  const images = await CaptionedImages.render(pretrainingConcepts(), { perConcept: flags.perConcept, size: 104, seed: flags.seed, work: flags.work, threads: 2 });
+  const gpu = await Gpu.open(gpuOptions(flags));
+  try {
+    configureVariants(gpu, variantPolicy(flags));
+    const work = join(flags.work, model);
+    const training =
+      model === 'clip' ? await clipPretraining(gpu, images, work, Math.min(flags.batch, images.concepts.length), flags.seed) : resnetPretraining(gpu, images, resnetSize, flags.batch, flags.seed);
+    const learningRate = model === 'clip' ? 1e-3 : 2e-3;
+    await pretrain(gpu, training, {
+      out: work,
+      steps: flags.steps,
+      seed: flags.seed,
+      optimizer: { kind: 'adamw', learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
+      warmupSteps: Math.round(flags.steps / 20),
+      saveEvery: 100,
+      measureEvery: 10,
+    });
+    const metadata = { steps: String(flags.steps), seed: String(flags.seed), concepts: String(images.concepts.length), imageSize: String(model === 'clip' ? smallClip.vision.imageSize : resnetSize) };
+    await training.save(model === 'clip' ? flags.out : join(flags.out, 'model.safetensors'), metadata);
+  } finally {
+    gpu.close();
+  }
+}
+
+const command = withDevice(
+  new Command('pretrain')
+    .description('pretrain the small CLIP or ResNet of weights/ on procedural images; an interrupted run goes on')
+    .argument('<model>', 'clip or resnet')
+    .requiredOption('--out <folder>', 'where the checkpoint goes')
+    .option('--work <folder>', 'rendered pictures, log and state of training', 'out/pretrain')
+    .option('--steps <n>', 'updates', wholeNumber(1), 3000)
+    .option('--batch <n>', 'pictures per update', wholeNumber(2), 64)
+    .option('--per-concept <n>', 'pictures rendered of each category and defect', wholeNumber(1), 64)
+    .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
+).action(main);
+
+try {
+  await command.parseAsync();
+} catch (error) {
+  process.stderr.write(error instanceof UserError ? `pretrain: ${error.message}\n` : `pretrain: ${(error as Error).stack}\n`);
+  process.exitCode = 1;
+}
