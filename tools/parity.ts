@@ -1,5 +1,5 @@
 // Compares the whole model with what the PyTorch oracle wrote into a folder (tools/oracle/full.py), tap by tap.
-import { table } from '../src/cli/bench.ts';
+import { table } from '../src/report/table.ts';
 import { Gpu } from '../src/gpu/device.ts';
 import { formatBytes } from '../src/gpu/memory.ts';
 import { loadMfp } from '../src/models/mfp/load.ts';
