@@ -264,6 +264,8 @@ function listVisa(root: string, table: string, split: 'train' | 'test', problems
     const abnormal = fields.label === 'anomaly';
     if (!abnormal && fields.label !== 'normal') problem(`label is "${fields.label}", not "normal" or "anomaly"`);
     else if (fields.object === '') problem('object is empty');
+    // Classes become folders of results.
+    else if (/[/\\\0]|^\.\.?$/.test(fields.object)) problem(`object "${fields.object}" cannot be the name of a class`);
     else if (image === undefined || (fields.mask !== '' && !mask)) problem(`the path "${image ? fields.mask : fields.image}" leads out of the data set`);
     else if (before !== undefined) problem(`repeats the image of line ${before}: ${fields.image}`);
     else if (!isFile(image)) problem(`there is no file ${image}`);

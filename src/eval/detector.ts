@@ -34,19 +34,28 @@ export interface Detection {
   readonly size: number;
 }
 
+/** What a batch gives on the device: maps [batch, size, size] and scores [batch]. */
+export type BatchOutputs = Pick<MfpOutputs, 'map' | 'coarseMap' | 'score'>;
+
 /** The programs for one batch size, and the tensors to write before a run. */
 interface BatchRunner {
   readonly image: Tensor;
   readonly cnnImage: Tensor | undefined;
   readonly endOfText: Tensor;
-  readonly program: Program<Pick<MfpOutputs, 'map' | 'coarseMap' | 'score'>>;
+  readonly program: Program<BatchOutputs>;
+}
+
+/** What goes when a detector is closed. */
+export interface DetectorOwnership {
+  readonly gpu: boolean;
+  readonly model: boolean;
 }
 
 /** MFP-CLIP ready to look at photos. Made by `loadModel`. */
 export class Detector {
   readonly gpu: Gpu;
   readonly loaded: LoadedMfp;
-  readonly #ownsGpu: boolean;
+  readonly #owned: DetectorOwnership;
   readonly #preprocessor: Preprocessor;
   readonly #tokens: Tensor;
   /** Holds the class's text features for the programs that do not compute them. */
@@ -54,11 +63,11 @@ export class Detector {
   readonly #runners = new Map<number, BatchRunner>();
   readonly #texts: ClassTexts;
 
-  /** Use `loadModel`. */
-  constructor(gpu: Gpu, loaded: LoadedMfp, ownsGpu: boolean) {
+  /** Use `loadModel`; or this for a model that is in other hands, such as one that is being trained. */
+  constructor(gpu: Gpu, loaded: LoadedMfp, owned: DetectorOwnership) {
     this.gpu = gpu;
     this.loaded = loaded;
-    this.#ownsGpu = ownsGpu;
+    this.#owned = owned;
     const { clip, cnn, model, imageSize, precision, sizes } = loaded;
     this.#preprocessor = new Preprocessor(gpu, [
       { size: imageSize, ...clip.normalisation },
@@ -83,9 +92,7 @@ export class Detector {
    */
   async detect(images: readonly RgbImage[], className: string): Promise<Detection[]> {
     if (!images.length) return [];
-    const runner = await this.#prepare(images, className);
-    await runner.program.run();
-    const { map, coarseMap, score } = runner.program.outputs;
+    const { map, coarseMap, score } = await this.run(images, className);
     const [maps, coarseMaps, scores] = [await readTensor(this.gpu, map), await readTensor(this.gpu, coarseMap), await readTensor(this.gpu, score)];
     const area = this.size * this.size;
     return images.map((_, i) => ({
@@ -94,6 +101,17 @@ export class Detector {
       coarseMap: coarseMaps.slice(i * area, (i + 1) * area),
       size: this.size,
     }));
+  }
+
+  /**
+   * The same with the results left on the device: they keep their content until the next batch of this size.
+   *
+   * @param images at least one
+   */
+  async run(images: readonly RgbImage[], className: string): Promise<BatchOutputs> {
+    const runner = await this.#prepare(images, className);
+    await runner.program.run();
+    return runner.program.outputs;
   }
 
   /** Runs once over the images with every kernel timed on the GPU's clock. */
@@ -115,8 +133,8 @@ export class Detector {
   async #runnerFor(batch: number): Promise<BatchRunner> {
     let runner = this.#runners.get(batch);
     if (!runner) {
-      const { model, cnn, precision, imageSize } = this.loaded;
-      const cnnSize = model.config.cnn.size;
+      const { cnn, precision, imageSize } = this.loaded;
+      const cnnSize = this.loaded.model.config.cnn.size;
       const image = emptyTensor(this.gpu, [batch, 3, imageSize, imageSize], 'f32', 'images');
       const cnnImage = cnn && emptyTensor(this.gpu, [batch, 3, cnnSize, cnnSize], 'f32', 'CNN images');
       const endOfText = emptyTensor(this.gpu, [2 * batch], 'u32', 'end of text');
@@ -124,6 +142,8 @@ export class Detector {
         this.gpu,
         () => {
           const features = cnn && cnn.features(cast(cnnImage!, precision));
+          // Training keeps its parameters in f32, whatever the rest is in.
+          const model = { ...this.loaded.model, parameters: new Map([...this.loaded.model.parameters].map(([name, parameter]) => [name, cast(parameter, precision)])) };
           const text = model.config.i2tp.enabled ? mfpText(model, this.#tokens, endOfText, features) : this.#textFeatures;
           const { map, coarseMap, score } = mfpForward(model, cast(image, precision), features, text);
           return { map, coarseMap, score };
@@ -145,8 +165,8 @@ export class Detector {
     }
     freeTensor(this.gpu, this.#tokens);
     freeTensor(this.gpu, this.#textFeatures);
-    this.loaded.destroy();
-    if (this.#ownsGpu) this.gpu.close();
+    if (this.#owned.model) this.loaded.destroy();
+    if (this.#owned.gpu) this.gpu.close();
   }
 }
 
@@ -164,7 +184,7 @@ export async function loadModel(options: ModelOptions): Promise<Detector> {
   const gpu = options.gpu ?? (await Gpu.open({ adapter: options.adapter, memoryBudget: options.memoryBudget }));
   try {
     if (options.variants) configureVariants(gpu, options.variants);
-    return new Detector(gpu, await loadMfp(gpu, options), !options.gpu);
+    return new Detector(gpu, await loadMfp(gpu, options), { gpu: !options.gpu, model: true });
   } catch (error) {
     if (!options.gpu) gpu.close();
     throw error;

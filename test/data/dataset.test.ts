@@ -134,12 +134,13 @@ test('rows that cannot be used are named with their line', async () => {
     'candle,test,good,candle/Data/Images/Anomaly/2.JPG,',
     ',test,normal,candle/Data/Images/Anomaly/3.JPG,',
     'candle,test,normal,../../etc/passwd,',
+    '../up,test,normal,candle/Data/Images/Anomaly/4.JPG,',
     'candle,test,normal',
     'candle,test,normal,candle/Data/Images/Anomaly/1.JPG,candle/Data/Masks/Anomaly/0.png',
   ];
   const folder = make({ ...visa, 'split_csv/1cls.csv': `${header}${rows.join('\n')}\n`, 'candle/Data/Images/Anomaly/1.JPG': photo, 'candle/Data/Masks/Anomaly/7.png': mask });
   assert.equal(await problemsOf(folder), [
-    '/split_csv/1cls.csv line 11: has 3 fields, the header has 5',
+    '/split_csv/1cls.csv line 12: has 3 fields, the header has 5',
     '/split_csv/1cls.csv line 3: repeats the image of line 2: candle/Data/Images/Normal/1.JPG',
     '/split_csv/1cls.csv line 4: the image candle/Data/Images/Anomaly/0.JPG is abnormal but has no mask',
     '/split_csv/1cls.csv line 5: there is no file /candle/Data/Images/Normal/9.JPG',
@@ -148,7 +149,8 @@ test('rows that cannot be used are named with their line', async () => {
     '/split_csv/1cls.csv line 8: label is "good", not "normal" or "anomaly"',
     '/split_csv/1cls.csv line 9: object is empty',
     '/split_csv/1cls.csv line 10: the path "../../etc/passwd" leads out of the data set',
-    '/split_csv/1cls.csv line 12: the image candle/Data/Images/Anomaly/1.JPG is normal but has a mask',
+    '/split_csv/1cls.csv line 11: object "../up" cannot be the name of a class',
+    '/split_csv/1cls.csv line 13: the image candle/Data/Images/Anomaly/1.JPG is normal but has a mask',
     '/candle/Data/Masks/Anomaly/7.png: is a mask that no row of 1cls.csv names',
   ]);
 });
