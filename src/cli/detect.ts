@@ -1,6 +1,4 @@
 import { Command } from 'commander';
-import { constants } from 'node:fs';
-import { access, mkdir } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { classWords } from '../data/dataset.ts';
 import { type RgbImage, readImage } from '../data/image.ts';
@@ -10,7 +8,7 @@ import { type Detection, loadModel } from '../eval/detector.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { heatmapOverlay } from '../io/heatmap.ts';
 import { writeNpy } from '../io/npy.ts';
-import { type ModelFlags, modelOptions, numberBetween, wholeNumber, withModel } from './options.ts';
+import { type ModelFlags, modelOptions, numberBetween, prepareOut, wholeNumber, withModel } from './options.ts';
 import { startProgress } from './progress.ts';
 
 interface DetectFlags extends ModelFlags {
@@ -49,12 +47,7 @@ async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
   const className = classWords(flags.class);
   if (className === '') throw new UserError('--class is empty; name the object in the photos, for example --class "metal nut"');
   const files = await listImages(patterns);
-  try {
-    await mkdir(flags.out, { recursive: true });
-    await access(flags.out, constants.W_OK);
-  } catch (error) {
-    throw new UserError(`--out ${flags.out}: cannot write there: ${(error as Error).message}`);
-  }
+  await prepareOut(flags.out);
   const stems = outputStems(files, flags.out);
   const detector = await loadModel(modelOptions(flags));
   const progress = startProgress('image', files.length);

@@ -3,8 +3,11 @@ import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { UserError } from '../errors.ts';
 import { benchCommand } from './bench.ts';
+import { checkCommand } from './check.ts';
 import { detectCommand } from './detect.ts';
 import { doctorCommand } from './doctor.ts';
+import { evalCommand } from './eval.ts';
+import { mergeCommand } from './merge.ts';
 import { trainCommand } from './train.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -15,6 +18,9 @@ const program = new Command('mfp-clip')
   .showHelpAfterError('(run with --help for all options)')
   .addCommand(detectCommand())
   .addCommand(trainCommand())
+  .addCommand(evalCommand())
+  .addCommand(mergeCommand())
+  .addCommand(checkCommand())
   .addCommand(benchCommand())
   .addCommand(doctorCommand());
 

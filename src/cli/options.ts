@@ -1,4 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { constants } from 'node:fs';
+import { access, mkdir } from 'node:fs/promises';
+import { UserError } from '../errors.ts';
 import type { ModelOptions } from '../eval/detector.ts';
 import type { GpuOptions } from '../gpu/device.ts';
 import type { VariantPolicy } from '../tensor/variants.ts';
@@ -19,6 +22,23 @@ export function numberBetween(low: number, high: number): (text: string) => numb
     if (text.trim() === '' || !(value >= low && value <= high)) throw new InvalidArgumentError(`It must be a number from ${low} to ${high}.`);
     return value;
   };
+}
+
+/** Parses "bottle, metal_nut". */
+export function listOfNames(text: string): string[] {
+  const names = text.split(',').map((name) => name.trim());
+  if (names.includes('')) throw new InvalidArgumentError('It must be names, separated by commas.');
+  return names;
+}
+
+/** Makes the folder of --out, so that a place where nothing can be written is known before the work. @throws UserError */
+export async function prepareOut(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (error) {
+    throw new UserError(`--out ${folder}: cannot write there: ${(error as Error).message}`);
+  }
 }
 
 /** Parses "8GB", "500 MB" or a plain count of bytes (decimal units, as memory is printed). */
