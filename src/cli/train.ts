@@ -3,17 +3,20 @@ import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Dataset, checkSamples, openDataset } from '../data/dataset.ts';
 import { UserError } from '../errors.ts';
+import { validateModel } from '../eval/evaluate.ts';
+import { metricNames } from '../eval/results.ts';
+import { percent } from '../eval/tables.ts';
 import { Gpu } from '../gpu/device.ts';
 import { formatBytes } from '../gpu/memory.ts';
 import { configureVariants } from '../tensor/variants.ts';
 import { type RunConfig, parseRunConfig } from '../train/config.ts';
 import { trainMfp } from '../train/run.ts';
-import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } from './options.ts';
+import { type DeviceFlags, gpuOptions, listOfNames, variantPolicy, wholeNumber, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
 interface TrainFlags extends DeviceFlags {
   readonly data: string;
-  readonly classes?: string;
+  readonly classes?: readonly string[];
   readonly clip: string;
   readonly cnn?: string;
   readonly out: string;
@@ -85,7 +88,8 @@ async function train(flags: TrainFlags): Promise<void> {
   const saved = join(flags.out, 'config.json');
   const asked = flags.config !== undefined || flags.set !== undefined || ['epochs', 'batch', 'size', 'precision', 'recompute', 'seed'].some((name) => flags[name as keyof TrainFlags] !== undefined);
   const config = flags.resume && !asked && existsSync(saved) ? parseRunConfig(readJson(saved), saved) : runConfigOf(flags);
-  const dataset = await openChecked(flags.data, 'test', flags.classes?.split(',').map((name) => name.trim()), flags.check);
+  const dataset = await openChecked(flags.data, 'test', flags.classes, flags.check);
+  const validation = flags.val === undefined ? undefined : await openChecked(flags.val, 'test', undefined, flags.check);
   if (flags.val !== undefined && existsSync(flags.val) && realpathSync(flags.val) === realpathSync(flags.data)) {
     process.stderr.write('mfp-clip: --val is the folder that is trained on: its figures will not be zero-shot\n');
   }
@@ -113,6 +117,15 @@ async function train(flags: TrainFlags): Promise<void> {
         process.stderr.write(`mfp-clip: ${dataset.samples.length} images of ${dataset.classes.length} classes, ${updates} updates${done ? `, ${done} of them done` : ''}; ${formatBytes(plannedBytes)} of intermediates on ${gpu.adapter.description || gpu.key}\n`);
         progress = startProgress('update', updates, done);
       },
+      validateEvery: flags.validateEvery,
+      validate:
+        validation &&
+        (async (loaded) => {
+          const metrics = await validateModel(gpu, loaded, validation);
+          const shown = metricNames.flatMap(([key, name]) => (metrics[key] === undefined ? [] : [`${name} ${percent(metrics[key])}`]));
+          process.stderr.write(`mfp-clip: on ${flags.val}: ${shown.join(', ')}\n`);
+          return metrics;
+        }),
       onUpdate: ({ epoch, losses }) => progress?.step(`epoch ${epoch + 1}, loss ${losses.total.toFixed(4)}`),
     });
     progress?.stop();
@@ -135,7 +148,7 @@ export function trainCommand(): Command {
   const command = new Command('train')
     .description("train MFP-CLIP's own tensors on the test split of a data set (MVTec-AD, VisA, or a folder in MVTec's layout)")
     .requiredOption('--data <folder>', 'data set to train on')
-    .option('--classes <list>', 'classes to train on, separated by commas; default: all')
+    .option('--classes <list>', 'classes to train on, separated by commas; default: all', listOfNames)
     .requiredOption('--clip <path>', 'CLIP: a Hugging Face folder, or safetensors with OpenAI\'s names')
     .option('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names')
     .requiredOption('--out <folder>', 'folder of the run: configuration, log, checkpoint and model')
@@ -149,7 +162,7 @@ export function trainCommand(): Command {
     .option('--seed <n>', 'seed of start values and order (training.seed)', wholeNumber(0))
     .option('--resume', 'go on from the checkpoint in --out')
     .option('--save-every <updates>', 'updates between checkpoints', wholeNumber(1), 200)
-    .option('--val <folder>', 'data set to measure AUROC on while training')
+    .option('--val <folder>', 'data set to measure all metrics on while training; they go into log.jsonl')
     .option('--validate-every <epochs>', 'epochs between measurements', wholeNumber(1), 1)
     .option('--no-check', 'do not read all images before the first update');
   return withDevice(command).action(train);

@@ -3,16 +3,18 @@ import { join } from 'node:path';
 import { type Dataset, type Sample, classWords, readSample, resizeMask } from '../data/dataset.ts';
 import type { RgbImage } from '../data/image.ts';
 import { UserError } from '../errors.ts';
+import type { Gpu } from '../gpu/device.ts';
 import { writeNpy } from '../io/npy.ts';
+import type { LoadedMfp } from '../models/mfp/load.ts';
 import { decode, dtypeBytes } from '../tensor/dtype.ts';
 import { type Tensor, bufferOf, readTensor } from '../tensor/tensor.ts';
-import type { Detector } from './detector.ts';
+import { Detector } from './detector.ts';
 import { pixelRecord } from './exact_pixels.ts';
 import { type EvaluationIdentity, type ModelFiles, dataIdentity, identityDifferences, modelIdentity, pathInside, softwareVersion } from './identity.ts';
 import { ImagePixels, PixelCounter } from './pixel_counts.ts';
 import { rankingMetrics } from './ranking.ts';
 import { type RegionAreas, regionAreas } from './regions.ts';
-import { type EvaluationResults, resultsOf } from './results.ts';
+import { type EvaluationResults, type Metrics, resultsOf } from './results.ts';
 import { EvaluationState, type ImageRecord, type Shard, inShard, wholeShard } from './state.ts';
 
 /** How to evaluate. */
@@ -246,5 +248,21 @@ export async function evaluateModel(detector: Detector, dataset: Dataset, option
     return await resultsOf([state]);
   } finally {
     await state.close();
+  }
+}
+
+/**
+ * The mean metrics of a model that is in other hands: what training logs of its validation data. Nothing stays on the device.
+ *
+ * @param loaded its parameters may be in f32 whatever the rest is in
+ * @returns the metrics that have a value, by the names of `Metrics`
+ */
+export async function validateModel(gpu: Gpu, loaded: LoadedMfp, dataset: Dataset): Promise<Partial<Record<keyof Metrics, number>>> {
+  const detector = new Detector(gpu, loaded, { gpu: false, model: false });
+  try {
+    const { mean } = await evaluateModel(detector, dataset, { imageAurocs: false });
+    return Object.fromEntries(Object.entries(mean).filter(([, value]) => value !== null));
+  } finally {
+    detector.close();
   }
 }
