@@ -45,6 +45,9 @@ interface BatchRunner {
   readonly program: Program<BatchOutputs>;
 }
 
+/** What it takes of a detector to evaluate it. */
+export type MapSource = Pick<Detector, 'gpu' | 'loaded' | 'size' | 'run'>;
+
 /** What goes when a detector is closed. */
 export interface DetectorOwnership {
   readonly gpu: boolean;

@@ -3,18 +3,16 @@ import { join } from 'node:path';
 import { type Dataset, type Sample, classWords, readSample, resizeMask } from '../data/dataset.ts';
 import type { RgbImage } from '../data/image.ts';
 import { UserError } from '../errors.ts';
-import type { Gpu } from '../gpu/device.ts';
 import { writeNpy } from '../io/npy.ts';
-import type { LoadedMfp } from '../models/mfp/load.ts';
 import { decode, dtypeBytes } from '../tensor/dtype.ts';
 import { type Tensor, bufferOf, readTensor } from '../tensor/tensor.ts';
-import { Detector } from './detector.ts';
+import type { MapSource } from './detector.ts';
 import { pixelRecord } from './exact_pixels.ts';
 import { type EvaluationIdentity, type ModelFiles, dataIdentity, identityDifferences, modelIdentity, pathInside, softwareVersion } from './identity.ts';
 import { ImagePixels, PixelCounter } from './pixel_counts.ts';
 import { rankingMetrics } from './ranking.ts';
 import { type RegionAreas, regionAreas } from './regions.ts';
-import { type EvaluationResults, type Metrics, resultsOf } from './results.ts';
+import { type EvaluationResults, resultsOf } from './results.ts';
 import { EvaluationState, type ImageRecord, type Shard, inShard, wholeShard } from './state.ts';
 
 /** How to evaluate. */
@@ -81,14 +79,14 @@ export function mapPath(folder: string, { class: className, defect, file }: Pick
 }
 
 /** One map of a batch, read back. */
-async function readMap(detector: Detector, maps: Tensor, place: number): Promise<Float32Array> {
+async function readMap(detector: MapSource, maps: Tensor, place: number): Promise<Float32Array> {
   const bytes = detector.size * detector.size * dtypeBytes.f32;
   return decode(await detector.gpu.read(bufferOf(maps), maps.offset * dtypeBytes.f32 + place * bytes, bytes), 'f32');
 }
 
 /** Evaluates the images of a shard; the place where the pieces meet. */
 class Evaluator {
-  readonly #detector: Detector;
+  readonly #detector: MapSource;
   readonly #dataset: Dataset;
   readonly #options: ShardOptions;
   readonly #state: EvaluationState;
@@ -100,7 +98,7 @@ class Evaluator {
   #reading = 0;
   #pixels = 0;
 
-  constructor(detector: Detector, dataset: Dataset, options: ShardOptions, state: EvaluationState, counter: PixelCounter | undefined) {
+  constructor(detector: MapSource, dataset: Dataset, options: ShardOptions, state: EvaluationState, counter: PixelCounter | undefined) {
     this.#detector = detector;
     this.#dataset = dataset;
     this.#options = options;
@@ -119,7 +117,7 @@ class Evaluator {
     for (const className of this.#dataset.classes) {
       const own = left.filter(({ sample }) => sample.class === className);
       const batches = Array.from({ length: Math.ceil(own.length / batch) }, (_, i) => own.slice(i * batch, (i + 1) * batch));
-      await this.#runClass(className, batches, batch);
+      if (batches.length) await this.#runClass(className, batches, batch);
       if (this.#options.signal?.aborted) return;
     }
   }
@@ -215,7 +213,7 @@ async function openState(identity: EvaluationIdentity, shard: Shard, file: strin
  * @throws UserError naming the image that cannot be used, the state file that belongs to another evaluation, or what
  *   cannot be written
  */
-export async function evaluateShard(detector: Detector, dataset: Dataset, options: ShardOptions = {}): Promise<{ readonly state: EvaluationState; readonly times: EvaluationTimes }> {
+export async function evaluateShard(detector: MapSource, dataset: Dataset, options: ShardOptions = {}): Promise<{ readonly state: EvaluationState; readonly times: EvaluationTimes }> {
   const { batch = 1, exact = false, shard = wholeShard, state: file } = options;
   const identity = { software: softwareVersion, data: dataIdentity(dataset), model: modelIdentity(detector.loaded, options.files ?? null), exact };
   const state = await openState(identity, shard, file);
@@ -242,27 +240,11 @@ export async function evaluateShard(detector: Detector, dataset: Dataset, option
  *
  * @throws UserError naming the image that cannot be used
  */
-export async function evaluateModel(detector: Detector, dataset: Dataset, options: EvaluationOptions = {}): Promise<EvaluationResults> {
+export async function evaluateModel(detector: MapSource, dataset: Dataset, options: EvaluationOptions = {}): Promise<EvaluationResults> {
   const { state } = await evaluateShard(detector, dataset, options);
   try {
     return await resultsOf([state]);
   } finally {
     await state.close();
-  }
-}
-
-/**
- * The mean metrics of a model that is in other hands: what training logs of its validation data. Nothing stays on the device.
- *
- * @param loaded its parameters may be in f32 whatever the rest is in
- * @returns the metrics that have a value, by the names of `Metrics`
- */
-export async function validateModel(gpu: Gpu, loaded: LoadedMfp, dataset: Dataset): Promise<Partial<Record<keyof Metrics, number>>> {
-  const detector = new Detector(gpu, loaded, { gpu: false, model: false });
-  try {
-    const { mean } = await evaluateModel(detector, dataset, { imageAurocs: false });
-    return Object.fromEntries(Object.entries(mean).filter(([, value]) => value !== null));
-  } finally {
-    detector.close();
   }
 }

@@ -1,4 +1,5 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { UserError } from '../errors.ts';
 import type { PixelRankings } from './pixel_counts.ts';
 import { type Ranking, rankScores } from './ranking.ts';
@@ -58,17 +59,19 @@ export class PixelRecords {
   /**
    * Goes on in a file.
    *
-   * @param end bytes of the file that are in use; what a killed run left behind them is cut off
+   * @param end bytes of the file that are in use; what is behind them is cut off
    * @throws UserError when the file cannot be opened, or is shorter than that
    */
   static async append(file: string, end: number): Promise<PixelRecords> {
     try {
+      await mkdir(dirname(file), { recursive: true });
       const handle = await open(file, end === 0 ? 'w+' : 'r+');
       const { size } = await handle.stat();
       if (size < end) {
         await handle.close();
         throw new Error(`it has ${size} bytes of ${end}`);
       }
+      // What a killed run left behind.
       await handle.truncate(end);
       return new PixelRecords(file, handle, end);
     } catch (error) {

@@ -45,11 +45,16 @@ const words = new Uint32Array(floats.buffer);
  */
 export function scoreKey(score: number): number {
   floats[0] = score;
-  const bits = words[0];
+  return scoreKeyOfBits(words[0]);
+}
+
+/** The bin of a score by the bits of its f32. */
+export function scoreKeyOfBits(bits: number): number {
   if ((bits & 0x7fffffff) > 0x7f800000) return NO_BIN;
   if (bits >= 0x80000000) return 0;
   if (bits < bitsOfHalf) return halfKey(bits);
   if (bits >= bitsOfOne) return SCORE_BINS - 1;
+  words[0] = bits;
   floats[0] = 1 - floats[0];
   return SCORE_BINS - 1 - halfKey(Math.min(words[0], bitsOfHalf - 1));
 }

@@ -3,7 +3,7 @@ import { type Checkpoint, type TensorToWrite, openSafetensors, writeSafetensors 
 import { PixelRecords, type RecordPlace } from './exact_pixels.ts';
 import type { EvaluationIdentity } from './identity.ts';
 import { PixelCounts } from './pixel_counts.ts';
-import { SCORE_BINS } from './score_key.ts';
+import { SCORE_BINS, scoreKeyOfBits } from './score_key.ts';
 
 /** A part of an evaluation: every `count`-th image of the data set, from the `index`-th on. */
 export interface Shard {
@@ -94,6 +94,7 @@ async function readCounts(file: Checkpoint, name: string, regions: number): Prom
   const least = new Uint32Array(await part('least'));
   bins.forEach((bin, i) => {
     if (bin >= SCORE_BINS || (i > 0 && bin <= bins[i - 1])) throw damaged('its bins are not in order');
+    if (![least[i], most[i]].every((bits) => scoreKeyOfBits(bits) === bin)) throw damaged('its smallest and largest scores are not those of their bins');
     if (Math.max(Number(normal[i]), Number(abnormal[i])) > Number.MAX_SAFE_INTEGER) throw damaged('a count is too large');
     counts.normal[bin] = Number(normal[i]);
     counts.abnormal[bin] = Number(abnormal[i]);
