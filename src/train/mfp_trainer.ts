@@ -52,6 +52,8 @@ export interface LossScaleState {
   readonly scale: number;
   /** Updates since it last changed. */
   readonly steady: number;
+  /** Updates that were left out because a gradient overflowed: they don't count for Adam's bias correction. */
+  readonly skipped: number;
 }
 
 /** The recorded forward and backward pass with the tensors that it reads. */
@@ -131,7 +133,7 @@ export class MfpTrainer {
     this.optimizer = optimizer;
     this.#step = step;
     this.#texts = new ClassTexts(gpu, loaded);
-    this.#lossScale = { scale: loaded.precision === 'f16' ? lossScaling.start : 1, steady: 0 };
+    this.#lossScale = { scale: loaded.precision === 'f16' ? lossScaling.start : 1, steady: 0, skipped: 0 };
   }
 
   /**
@@ -179,7 +181,7 @@ export class MfpTrainer {
    */
   async update(examples: readonly TrainingExample[], step: number, learningRate: number): Promise<{ readonly losses: StepLosses; readonly report: UpdateReport }> {
     const losses = await this.computeGradients(examples, step);
-    const report = await this.optimizer.update(step, learningRate, this.#lossScale.scale);
+    const report = await this.optimizer.update(step - this.#lossScale.skipped, learningRate, this.#lossScale.scale);
     this.#adjustLossScale(report, step, examples);
     return { losses, report };
   }
@@ -247,6 +249,7 @@ export class MfpTrainer {
       total += this.#weight(name) * value;
     }
     if (!Number.isFinite(total)) {
+      clearTensors(this.#gpu, this.optimizer.gradients.values());
       const values = lossNames.map((name) => `${name} ${losses[name]}`).join(', ');
       throw new UserError(`the loss is not a number at step ${step} (${values}), with ${examples.map(({ name }) => name).join(', ')}. A smaller learning rate (optimizer.learningRate) or clipping (optimizer.clipNorm) may help.`);
     }
@@ -254,15 +257,15 @@ export class MfpTrainer {
   }
 
   #adjustLossScale({ applied }: UpdateReport, step: number, examples: readonly TrainingExample[]): void {
-    const { scale, steady } = this.#lossScale;
+    const { scale, steady, skipped } = this.#lossScale;
     if (!applied) {
       // With 16-bit storage an overflow says that the scale is too high; in f32, or at scale 1, it is a real failure.
       if (this.#loaded.precision === 'f32' || scale <= 1) {
         throw new UserError(`the gradient is not a number at step ${step}, with ${examples.map(({ name }) => name).join(', ')}. A smaller learning rate (optimizer.learningRate) or clipping (optimizer.clipNorm) may help.`);
       }
-      this.#lossScale = { scale: scale / 2, steady: 0 };
+      this.#lossScale = { scale: scale / 2, steady: 0, skipped: skipped + 1 };
     } else if (this.#loaded.precision === 'f16') {
-      this.#lossScale = steady + 1 >= lossScaling.growAfter && scale < lossScaling.most ? { scale: scale * 2, steady: 0 } : { scale, steady: steady + 1 };
+      this.#lossScale = steady + 1 >= lossScaling.growAfter && scale < lossScaling.most ? { scale: scale * 2, steady: 0, skipped } : { scale, steady: steady + 1, skipped };
     }
   }
 
