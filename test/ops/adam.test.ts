@@ -1,10 +1,13 @@
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { openSafetensors } from '../../src/io/safetensors.ts';
 import { accumulate } from '../../src/ops/accumulate.ts';
 import { adam, adamConstants } from '../../src/ops/adam.ts';
 import { Program } from '../../src/tensor/program.ts';
 import { type Tensor, asParameter, freeTensor, readTensor, tensor, writeTensor } from '../../src/tensor/tensor.ts';
 import { configureVariants } from '../../src/tensor/variants.ts';
+import { goldenFolder } from '../support/golden.ts';
 import { assertClose, randomInput, randomValues, testGpu } from '../support/gpu.ts';
 
 interface Settings {
@@ -95,6 +98,28 @@ for (const variant of ['workgroup', 'subgroup']) {
       destroy();
     });
   }
+}
+
+for (const kind of ['adam', 'adamw']) {
+  test(`ten steps of ${kind} stay with PyTorch's`, async () => {
+    const gpu = await testGpu();
+    const golden = await openSafetensors(join(goldenFolder, 'ops.safetensors'));
+    const { rate, beta1, beta2, epsilon, weight_decay: weightDecay } = JSON.parse(golden.metadata.parameters)[kind] as Record<string, number>;
+    const [initial, gradients, parameters] = await Promise.all(['initial', 'gradients', 'parameters'].map((name) => golden.readFloat32(`${kind}.${name}`)));
+    const size = initial.length;
+    const decoupled = kind === 'adamw';
+    const { tensors, program, destroy } = await recordAdam(initial, decoupled, 'workgroup');
+    for (let step = 1; step <= gradients.length / size; step++) {
+      writeTensor(gpu, tensors.gradient, gradients.subarray((step - 1) * size, step * size));
+      writeTensor(gpu, tensors.constants, adamConstants({ step, learningRate: rate, beta1, beta2, epsilon, weightDecay, decoupled }));
+      await program.run();
+      const found = await readTensor(gpu, tensors.parameter);
+      assertClose(found, parameters.subarray((step - 1) * size, step * size), 1e-6, `parameter after step ${step}`);
+    }
+    assertClose(await readTensor(gpu, tensors.first), await golden.readFloat32(`${kind}.first_moment`), 1e-6, 'first moment');
+    assertClose(await readTensor(gpu, tensors.second), await golden.readFloat32(`${kind}.second_moment`), 1e-6, 'second moment');
+    destroy();
+  });
 }
 
 test('adam leaves everything as it was when the scale is 0 or not finite', async () => {
