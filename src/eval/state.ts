@@ -63,7 +63,9 @@ const countTensors = { bins: 'U32', normal: 'U64', abnormal: 'U64', overlap: 'U6
 type CountTensor = keyof typeof countTensors;
 
 function storedCounts(name: string, counts: PixelCounts): TensorToWrite[] {
-  const bins = Uint32Array.from(Array.from({ length: SCORE_BINS }, (_, bin) => bin).filter((bin) => counts.normal[bin] > 0 || counts.abnormal[bin] > 0));
+  const used: number[] = [];
+  for (let bin = 0; bin < SCORE_BINS; bin++) if (counts.normal[bin] > 0 || counts.abnormal[bin] > 0) used.push(bin);
+  const bins = Uint32Array.from(used);
   const bytes = (data: BigUint64Array | Uint32Array): Uint8Array => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const wide = (values: Float64Array): Uint8Array => bytes(BigUint64Array.from(bins, (bin) => BigInt(values[bin])));
   const data: Record<CountTensor, Uint8Array> = {
