@@ -1,8 +1,12 @@
 """Writes test/golden/metrics.safetensors: scores and maps with the metrics that scikit-learn and a plain AUPRO give them.
 
     /usr/bin/python3 tools/oracle/metrics.py
+    /usr/bin/python3 tools/oracle/metrics.py RUN DATA
 
-Needs numpy, torch, scikit-learn and scikit-image (Debian: python3-sklearn, python3-skimage).
+The second form checks a whole evaluation instead: it computes the metrics of a run of `mfp-clip eval --maps` from its maps
+and the data set's masks, and compares them with results.json.
+
+Needs numpy, torch, Pillow, scikit-learn and scikit-image (Debian: python3-sklearn, python3-skimage).
 
 Each case is a class of a data set: `<case>.score` [images], `<case>.label` [images], `<case>.map` [images, height, width],
 `<case>.mask` [images, height, width], and in the metadata, under the case's name, the metrics as JSON; null where a metric
@@ -10,10 +14,12 @@ has no value.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy
 import torch
+from PIL import Image
 from skimage.measure import label as label_regions
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -113,7 +119,44 @@ def make(name, distribution, labels, random):
     return {f'{name}.{key}': torch.from_numpy(value) for key, value in tensors.items()}, {name: json.dumps(metrics)}
 
 
+def check(run, data):
+    """Prints the metrics of every class that differ from those of a run. True if none does."""
+    run, data = Path(run), Path(data)
+    results = json.loads((run / 'results.json').read_text())
+    tolerance = 1e-6 if results['identity']['exact'] else 1e-4
+    worst = 0.0
+    for found in results['classes']:
+        scores, labels, maps, masks = [], [], [], []
+        for image in found['images']:
+            file = Path(image['file'])
+            maps.append(numpy.load(run / 'maps' / found['class'] / image['defect'] / (file.stem + '.npy')))
+            mask = numpy.zeros(maps[-1].shape, numpy.uint8)
+            if image['mask']:
+                picture = Image.open(data / image['mask']).convert('L')
+                # Masks with class numbers (VisA) have no white: there every pixel that is not black is part of a defect.
+                threshold = 127 if numpy.asarray(picture).max() > 127 else 0
+                picture = picture.point(lambda level: 255 * (level > threshold))
+                mask = (numpy.asarray(picture.resize(mask.shape[::-1], Image.NEAREST)) > 127).astype(numpy.uint8)
+            masks.append(mask)
+            labels.append(image['label'])
+            scores.append(maps[-1].max())
+        maps, masks = numpy.stack(maps), numpy.stack(masks)
+        expected = {f'image{key[0].upper()}{key[1:]}': value for key, value in ranking_metrics(numpy.array(labels), numpy.array(scores)).items()}
+        expected.update({f'pixel{key[0].upper()}{key[1:]}': value for key, value in ranking_metrics(masks.ravel(), maps.ravel()).items()})
+        expected['aupro'] = aupro(masks, maps.astype(numpy.float64))
+        for key, value in expected.items():
+            given = found['metrics'][key]
+            error = float('inf') if (value is None) != (given is None) else 0.0 if value is None else abs(value - given)
+            worst = max(worst, error)
+            if error > tolerance:
+                print(f'{found["class"]} {key}: {given}, expected {value}')
+    print(f'{len(results["classes"])} classes, largest difference {worst:.1e}, allowed {tolerance}')
+    return worst <= tolerance
+
+
 def main():
+    if len(sys.argv) == 3:
+        sys.exit(0 if check(*sys.argv[1:]) else 1)
     random = numpy.random.default_rng(4)
     mixed = [0, 1, 1, 0, 1]
     cases = [(name, name, mixed) for name in DISTRIBUTIONS]

@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { shardOf } from '../../src/cli/eval.ts';
+import { openDataset } from '../../src/data/dataset.ts';
+import { loadModel } from '../../src/eval/detector.ts';
+import { evaluateShard } from '../../src/eval/evaluate.ts';
+import { modelFiles } from '../../src/eval/identity.ts';
+import { type EvaluationResults, resultsOf } from '../../src/eval/results.ts';
+import { resultsJson } from '../../src/eval/tables.ts';
+import { readNpy } from '../../src/io/npy.ts';
+import { goldenFolder } from '../support/golden.ts';
+import { testGpu } from '../support/gpu.ts';
+import { makeDataset } from './synthetic.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const program = join(root, 'src', 'cli', 'main.ts');
+const folder = mkdtempSync(join(tmpdir(), 'mfp-clip-eval-'));
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+const data = makeDataset(join(folder, 'data'), { size: 44, classes: { bottle: [4, 4], metal_nut: [3, 3], tile: [3, 4] } });
+const golden = join(goldenFolder, 'default');
+const model = { clip: join(golden, 'clip'), cnn: join(golden, 'cnn', 'model.safetensors'), mfp: join(golden, 'mfp.safetensors') };
+const modelFlags = ['--clip', model.clip, '--cnn', model.cnn, '--mfp', model.mfp];
+const command = [process.execPath, '--import', 'tsx', program];
+
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end. @param watch is called now and then, and may stop it */
+function start(argv: readonly string[], { environment = {}, watch }: { environment?: Record<string, string>; watch?: (stop: (signal: NodeJS.Signals) => void) => void } = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const child = spawn(argv[0], argv.slice(1), { cwd: root, env: { ...process.env, NO_COLOR: '1', ...environment }, stdio: ['ignore', 'pipe', 'pipe'] });
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    const timer = watch && setInterval(() => watch((signal) => child.kill(signal)), 5);
+    child.on('close', (code, signal) => {
+      clearInterval(timer);
+      resolve({ code, signal, stdout, stderr });
+    });
+  });
+}
+
+const mfpClip = (...options: string[]): Promise<Ended> => start([...command, ...options]);
+
+function succeed({ code, stdout, stderr }: Ended): string {
+  if (code !== 0) throw new Error(`ended with ${code}:\n${stderr}`);
+  return stdout;
+}
+
+const read = (...path: string[]): string => readFileSync(join(folder, ...path), 'utf8');
+
+test('eval prints the table and writes results, maps, state and times', async () => {
+  const stdout = succeed(await mfpClip('eval', '--data', data, ...modelFlags, '--out', join(folder, 'whole'), '--batch', '2', '--maps', '--variants', 'default'));
+  assert.match(stdout, /^\| class +\| normal \| abnormal \| I-AUROC /);
+  assert.match(stdout, /\| mean +\| +10 \| +11 \|/);
+  assert.equal(readdirSync(join(folder, 'whole')).sort(), ['maps', 'results.csv', 'results.json', 'results.md', 'shards']);
+  assert.equal(readdirSync(join(folder, 'whole', 'shards')).sort(), ['1-of-1.safetensors', '1-of-1.times.json']);
+  const results = JSON.parse(read('whole', 'results.json')) as EvaluationResults;
+  assert.equal(results.classes.map((found) => found.class), ['bottle', 'metal_nut', 'tile']);
+  assert.is(results.identity.model.size, 35);
+  assert.match(results.identity.model.files!.mfp!, /^[0-9a-f]{16}$/);
+  for (const { metrics } of results.classes) for (const value of Object.values(metrics)) assert.ok(value! >= 0 && value! <= 1);
+  // What the scores are: the largest values of the maps.
+  for (const { class: name, images } of results.classes) {
+    for (const { file, defect, score } of images) {
+      const { data: map } = await readNpy(join(folder, 'whole', 'maps', name, defect, file.replace(/.*\/(.*)\.png$/, '$1.npy')));
+      assert.is(map.length, 35 * 35);
+      assert.is(score, map.reduce((most, value) => Math.max(most, value)));
+    }
+  }
+  const { runs } = JSON.parse(read('whole', 'shards', '1-of-1.times.json')) as { runs: { images: number; seconds: number }[] };
+  assert.is(runs.length, 1);
+  assert.is(runs[0].images, 21);
+  assert.ok(runs[0].seconds > 0);
+});
+
+test('the model gives the same bytes in 1, 2, 3 and 7 shards', async () => {
+  const detector = await loadModel({ ...model, gpu: await testGpu(), variants: { mode: 'default' } });
+  const dataset = openDataset(data);
+  const files = await modelFiles(model);
+  for (const count of [1, 2, 3, 7]) {
+    const states = [];
+    for (let index = 1; index <= count; index++) states.push((await evaluateShard(detector, dataset, { batch: 2, shard: { index, count }, files })).state);
+    assert.is(resultsJson(await resultsOf(states)), read('whole', 'results.json'), `${count} shards`);
+  }
+  detector.close();
+});
+
+/** Settings that the job files take from the environment. */
+const jobEnvironment = (out: string): Record<string, string> => ({
+  DATA: data,
+  CLIP: model.clip,
+  CNN: model.cnn,
+  MFP: model.mfp,
+  OUT: join(folder, out),
+  OPTIONS: '--batch 2',
+  MFP_CLIP: command.join(' '),
+});
+
+if (process.platform !== 'win32') {
+  test('the Slurm array job, a task of it killed and submitted again, gives the same bytes', async () => {
+    const job = (task: number, watch?: (stop: (signal: NodeJS.Signals) => void) => void): Promise<Ended> =>
+      start(['bash', join(root, 'tools', 'cluster', 'eval.slurm')], { environment: { ...jobEnvironment('slurm'), SHARDS: '2', SLURM_ARRAY_TASK_ID: String(task) }, watch });
+    const state = join(folder, 'slurm', 'shards', '1-of-2.safetensors');
+    // Killed as soon as it has saved for the first time, after the first class.
+    const killed = await job(1, (stop) => existsSync(state) && stop('SIGKILL'));
+    assert.is(killed.signal, 'SIGKILL');
+    assert.match((await mfpClip('merge', join(folder, 'slurm'), '--out', join(folder, 'slurm'))).stderr, /mfp-clip: \d+ of 21 images are missing: .*1-of-2.safetensors has \d+ of its 11/);
+    assert.not.ok(existsSync(join(folder, 'slurm', 'results.json')));
+    const again = await job(1);
+    succeed(again);
+    assert.match(again.stderr, /shard 1\/2: 11 of 21 images of 3 classes, [4-9] of them done/);
+    assert.match(again.stderr, /When all are there: mfp-clip merge/);
+    assert.match((await mfpClip('merge', join(folder, 'slurm'), '--out', join(folder, 'slurm'))).stderr, /10 of 21 images are missing: there is no state of shard 2\/2/);
+    succeed(await job(2));
+    assert.match(succeed(await mfpClip('merge', join(folder, 'slurm'), '--out', join(folder, 'slurm'))), /\| mean/);
+    assert.is(read('slurm', 'results.json'), read('whole', 'results.json'));
+    assert.is(read('slurm', 'results.md'), read('whole', 'results.md'));
+  });
+
+  test('the Kubernetes Indexed Job and its merge give the same bytes', async () => {
+    // What the manifests have the shell of a pod run.
+    const script = (file: string): string => /- \|\n((?: +.*\n)+?)(?= {10}\S)/.exec(readFileSync(join(root, 'tools', 'cluster', file), 'utf8'))![1];
+    const manifest = readFileSync(join(root, 'tools', 'cluster', 'eval-kubernetes.yaml'), 'utf8');
+    assert.is(/completions: (\d+)/.exec(manifest)![1], /SHARDS, value: "(\d+)"/.exec(manifest)![1]);
+    const pod = (file: string, environment: Record<string, string>): Promise<Ended> => start(['sh', '-euc', script(file)], { environment: { ...jobEnvironment('pods'), ...environment } });
+    for (const index of [2, 0, 1]) succeed(await pod('eval-kubernetes.yaml', { SHARDS: '3', JOB_COMPLETION_INDEX: String(index) }));
+    assert.match(succeed(await pod('merge-kubernetes.yaml', {})), /\| mean/);
+    assert.is(read('pods', 'results.json'), read('whole', 'results.json'));
+  });
+
+  test('SIGTERM finishes the batch, saves and says how to go on', async () => {
+    const out = join(folder, 'stopped');
+    const flags = ['eval', '--data', data, ...modelFlags, '--out', out, '--batch', '2', '--variants', 'default'];
+    const state = join(out, 'shards', '1-of-1.safetensors');
+    let sent = false;
+    const ended = await start([...command, ...flags], {
+      watch(stop) {
+        if (existsSync(state) && !sent) stop('SIGTERM');
+        sent ||= existsSync(state);
+      },
+    });
+    assert.is(ended.code, 143, ended.stderr);
+    assert.match(ended.stderr, /finishing this batch and saving/);
+    assert.match(ended.stderr, /stopped. The same command goes on from here/);
+    assert.not.ok(existsSync(join(out, 'results.json')));
+    assert.match((await start([...command, ...flags])).stderr, /of them done/);
+    assert.is(read('stopped', 'results.json'), read('whole', 'results.json'));
+  });
+}
+
+test('exact evaluation agrees, and without a trained model it is plain CLIP', async () => {
+  succeed(await mfpClip('eval', '--data', data, '--clip', model.clip, '--out', join(folder, 'plain'), '--size', '35', '--exact', '--classes', 'tile, bottle'));
+  const results = JSON.parse(read('plain', 'results.json')) as EvaluationResults;
+  assert.equal(results.classes.map((found) => found.class), ['bottle', 'tile']);
+  assert.equal([results.identity.model.files!.cnn, results.identity.model.files!.mfp, results.identity.exact], [null, null, true]);
+  assert.not.ok(results.identity.model.config.mp.enabled);
+});
+
+test('another model or data set does not go on in a folder that has a state', async () => {
+  const out = join(folder, 'whole');
+  const other = await mfpClip('eval', '--data', data, '--clip', model.clip, '--cnn', model.cnn, '--mfp', model.mfp, '--out', out, '--exact');
+  assert.is(other.code, 1);
+  assert.match(other.stderr, /1-of-1.safetensors is the state of another evaluation: only one of them with --exact. Choose another --out/);
+});
+
+test('mistakes of flags are named', async () => {
+  for (const shard of ['0/3', '4/3', '2', '1/0', 'a/b', '1/3/5', '-1/3', '1.5/3', '']) assert.throws(() => shardOf(shard), /It must be a part and the number of parts, counted from 1/);
+  assert.equal(shardOf('3/7'), { index: 3, count: 7 });
+  const { code, stderr } = await mfpClip('eval', '--data', data, ...modelFlags, '--out', join(folder, 'wrong'), '--shard', '0/3');
+  assert.is(code, 1);
+  assert.match(stderr, /--shard <i\/n>' argument '0\/3' is invalid. It must be a part and the number of parts, counted from 1/);
+  assert.match((await mfpClip('merge', join(folder, 'nothing'), '--out', folder)).stderr, /there is no file or folder .*nothing/);
+  assert.match((await mfpClip('merge', data, '--out', folder)).stderr, /has no states of shards/);
+  assert.not.ok(existsSync(join(folder, 'wrong')));
+});
+
+test('check counts classes and defects, and lists every problem with its file', async () => {
+  const good = await mfpClip('check', data);
+  assert.is(good.code, 0, good.stderr);
+  assert.match(good.stdout, /layout of MVTec, test split, 21 images of 3 classes/);
+  assert.match(good.stdout, /\| metal_nut \| +6 \| +3 \| +3 \| bent 2, cut 1, good 3 +\|/);
+  assert.match(good.stdout, /\| all +\| +21 \| +10 \| +11 \|/);
+  assert.match(good.stdout, /No problems\.\n$/);
+  const broken = makeDataset(join(folder, 'broken'), { size: 12, classes: { bottle: [2, 2] } });
+  truncateSync(join(broken, 'bottle', 'test', 'good', '000.png'), 50);
+  writeFileSync(join(broken, 'bottle', 'test', 'good', 'other.png'), 'text');
+  rmSync(join(broken, 'bottle', 'ground_truth', 'bent', '003_mask.png'));
+  const bad = await mfpClip('check', broken);
+  assert.is(bad.code, 1);
+  assert.match(bad.stdout, /bent.003.png: has no mask/);
+  assert.match(bad.stdout, /000.png: the PNG file is truncated/);
+  assert.match(bad.stdout, /other.png: is not an image that can be read/);
+  assert.match(bad.stdout, /\n3 problems\n$/);
+  // An evaluation of it stops before anything is written.
+  const refused = await mfpClip('eval', '--data', broken, ...modelFlags, '--out', join(folder, 'refused'));
+  assert.is(refused.code, 1);
+  assert.match(refused.stderr, /has 1 problem:\n.*has no mask/);
+  assert.not.ok(existsSync(join(folder, 'refused')));
+});
+
+test.run();
