@@ -43,7 +43,8 @@ export function ascending(scores: Float32Array): Float32Array {
  */
 export function rankScores(positives: Float32Array, negatives: Float32Array, weights?: Float64Array): Ranking {
   return {
-    positives: weights ? weights.reduce((sum, weight) => sum + weight, 0) : positives.length,
+    // Summed as the walk sums, so that it ends at exactly this.
+    positives: weights ? weights.reduceRight((sum, weight) => sum + weight, 0) : positives.length,
     negatives: negatives.length,
     walk(visit) {
       let p = positives.length - 1;
