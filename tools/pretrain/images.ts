@@ -1,7 +1,9 @@
+import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
 import { startProgress } from '../../src/cli/progress.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
@@ -32,7 +34,7 @@ export interface PoolOptions {
   readonly seed: number;
   /** Folder that keeps the rendered pictures for the next run. */
   readonly work: string;
-  readonly threads: number;
+  readonly processes: number;
 }
 
 /** A pool of rendered pictures from which batches with fresh captions, crops and light are drawn. */
@@ -51,7 +53,7 @@ export class CaptionedImages {
 
   /** Renders the pool, or reads it from `work` when the same was rendered before. */
   static async render(concepts: readonly Concept[], options: PoolOptions): Promise<CaptionedImages> {
-    const { perConcept, size, seed, work, threads } = options;
+    const { perConcept, size, seed, work, processes } = options;
     const bytes = 3 * size * size;
     const names = concepts.map(({ category, defect }) => `${category.name}/${defect}`);
     const key = createHash('sha256').update(JSON.stringify({ names, perConcept, size, seed })).digest('hex').slice(0, 12);
@@ -61,13 +63,13 @@ export class CaptionedImages {
     const progress = startProgress('picture', concepts.length * perConcept);
     let next = 0;
     const renderConcepts = async (): Promise<void> => {
-      const worker = new Worker(new URL('./render_worker.ts', import.meta.url));
-      const render = (jobs: SampleOptions[]): Promise<(Uint8Array | undefined)[]> =>
-        new Promise((resolve, reject) => {
-          worker.once('message', resolve);
-          worker.once('error', reject);
-          worker.postMessage(jobs);
-        });
+      const child = fork(fileURLToPath(new URL('./render_process.ts', import.meta.url)));
+      const render = async (jobs: SampleOptions[]): Promise<(Uint8Array | undefined)[]> => {
+        child.send(jobs);
+        // Rejects when the process fails.
+        const [images] = (await once(child, 'message')) as [(string | null)[]];
+        return images.map((image) => (image ? Buffer.from(image, 'base64') : undefined));
+      };
       while (next < concepts.length) {
         const concept = next++;
         const { category, defect } = concepts[concept];
@@ -81,9 +83,9 @@ export class CaptionedImages {
           }
         }
       }
-      await worker.terminate();
+      child.disconnect();
     };
-    await Promise.all(Array.from({ length: threads }, renderConcepts));
+    await Promise.all(Array.from({ length: processes }, renderConcepts));
     progress.stop();
     await writeFileAtomic(file, pixels);
     return new CaptionedImages(concepts, pixels, options);

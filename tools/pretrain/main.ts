@@ -5,9 +5,10 @@ import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } 
 import { UserError } from '../../src/errors.ts';
 import { Gpu } from '../../src/gpu/device.ts';
 import { configureVariants } from '../../src/tensor/variants.ts';
-import { pretrainingConcepts } from '../dataset/split.ts';
+import { categoryOf } from '../dataset/sample.ts';
+import { readSplit } from '../dataset/split.ts';
 import { clipPretraining, smallClip } from './clip.ts';
-import { CaptionedImages } from './images.ts';
+import { CaptionedImages, type Concept } from './images.ts';
 import { pretrain } from './loop.ts';
 import { resnetPretraining } from './resnet.ts';
 
@@ -20,12 +21,25 @@ interface Flags extends DeviceFlags {
   readonly seed: number;
 }
 
+/** Side of the rendered pictures in pixels; training cuts its inputs out of them. */
+const pictureSize = 96;
+
 /** Side of the pictures that the ResNet is trained on, in pixels. */
-const resnetSize = 96;
+const resnetSize = 80;
+
+/** Everything that pretraining may see: the split's categories, whole and with each of its kinds of defect. */
+function pretrainingConcepts(): Concept[] {
+  const { categories, defects } = readSplit().pretraining;
+  return categories.flatMap((name) => {
+    const category = categoryOf(name);
+    return [{ category, defect: 'good' as const }, ...category.defects.filter((defect) => defects.includes(defect)).map((defect) => ({ category, defect }))];
+  });
+}
 
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
-  const images = await CaptionedImages.render(pretrainingConcepts(), { perConcept: flags.perConcept, size: 104, seed: flags.seed, work: flags.work, threads: 2 });
+  const concepts = pretrainingConcepts();
+  const images = await CaptionedImages.render(concepts, { perConcept: flags.perConcept, size: pictureSize, seed: flags.seed, work: flags.work, processes: 2 });
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     configureVariants(gpu, variantPolicy(flags));
@@ -57,7 +71,7 @@ const command = withDevice(
     .option('--work <folder>', 'rendered pictures, log and state of training', 'out/pretrain')
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
     .option('--batch <n>', 'pictures per update', wholeNumber(2), 64)
-    .option('--per-concept <n>', 'pictures rendered of each category and defect', wholeNumber(1), 64)
+    .option('--per-concept <n>', 'pictures rendered of each category and defect', wholeNumber(1), 40)
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
 
