@@ -26,6 +26,8 @@ export type ParameterValues = Map<string, { readonly shape: Shape; readonly valu
 
 /** Shape of the parts joined, as in the file. */
 function storedShape({ parts }: ParameterSpec): Shape {
+  // Scalars have no axis to join along.
+  if (parts.length === 1) return parts[0].shape;
   return [parts.reduce((sum, part) => sum + part.shape[0], 0), ...parts[0].shape.slice(1)];
 }
 
