@@ -21,9 +21,9 @@ import { learnVocabulary } from './vocabulary.ts';
 
 /** Sizes of the embedded CLIP: small enough for two processor cores, with the same parts as ViT-L/14. */
 export const smallClip = {
-  vision: { width: 128, layers: 8, heads: 4, mlpWidth: 512, patchSize: 8, imageSize: 80 },
-  text: { width: 128, layers: 4, heads: 4, mlpWidth: 512, context: 77 },
-  jointWidth: 128,
+  vision: { width: 96, layers: 8, heads: 3, mlpWidth: 384, patchSize: 8, imageSize: 64 },
+  text: { width: 96, layers: 3, heads: 3, mlpWidth: 384, context: 77 },
+  jointWidth: 96,
 } as const;
 
 /**
