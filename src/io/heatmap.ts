@@ -60,13 +60,13 @@ export function heatColour(value: number): Colour {
 }
 
 /** How much the colour of a value (0 to 1) hides what is under it: nothing where the value is low. */
-function heatOpacity(value: number): number {
+export function heatOpacity(value: number): number {
   const t = Math.min(1, Math.max(0, (value - 0.2) / 0.4));
   return STRONGEST_OPACITY * t * t * (3 - 2 * t);
 }
 
 /** A map at another size, bilinear with align_corners = false. */
-function resizeMap(map: Float32Array, mapWidth: number, mapHeight: number, width: number, height: number): Float32Array {
+export function resizeMap(map: Float32Array, mapWidth: number, mapHeight: number, width: number, height: number): Float32Array {
   const result = new Float32Array(width * height);
   const positions = (from: number, to: number): { low: number; high: number; part: number }[] =>
     Array.from({ length: to }, (_, i) => {
@@ -83,6 +83,22 @@ function resizeMap(map: Float32Array, mapWidth: number, mapHeight: number, width
     }
   }
   return result;
+}
+
+/**
+ * Lays the colours of a map over a photo, see-through where the map is low.
+ *
+ * @param field one value for each pixel
+ * @param range values at the two ends of the colour scale
+ */
+export function blendHeat({ pixels }: Picture, field: Float32Array, [low, high]: readonly [low: number, high: number]): void {
+  for (let i = 0; i < field.length; i++) {
+    const value = (field[i] - low) / (high - low);
+    const opacity = heatOpacity(value);
+    if (opacity === 0) continue;
+    const colour = heatColour(value);
+    for (let channel = 0; channel < 3; channel++) pixels[3 * i + channel] += (colour[channel] - pixels[3 * i + channel]) * opacity;
+  }
 }
 
 /**
@@ -147,13 +163,7 @@ export function heatmapOverlay(options: HeatmapOptions): Uint8Array {
   const [width, height] = [Math.max(1, Math.round(image.width * scale)), Math.max(1, Math.round(image.height * scale))];
   const photo = resizePicture(image, width, height);
   const field = resizeMap(map, mapWidth, mapHeight, width, height);
-  for (let i = 0; i < field.length; i++) {
-    const value = (field[i] - low) / (high - low);
-    const opacity = heatOpacity(value);
-    if (opacity === 0) continue;
-    const colour = heatColour(value);
-    for (let channel = 0; channel < 3; channel++) photo.pixels[3 * i + channel] += (colour[channel] - photo.pixels[3 * i + channel]) * opacity;
-  }
+  blendHeat(photo, field, [low, high]);
   // Text grows with the drawing, so that it is read equally well when a large drawing is fitted to a screen.
   const size = Math.round(Math.min(26, Math.max(11, Math.max(width, height) / 52)));
   if (threshold !== undefined) drawContour(photo, field, threshold, Math.max(1.5, size / 8));
