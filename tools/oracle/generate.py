@@ -49,25 +49,25 @@ class Case:
 
 CASES = (
     # All defaults but the sizes: the position grid is resized up, the CNN has odd widths.
-    Case('default', 23, TowerShape(48, 8, 3, 72), TowerShape(24, 2, 3, 96), 7, 3, 20, ResNetShape(3, (1, 1, 1, 1), 5),
+    Case('default', 23, TowerShape(48, 8, 3, 72), TowerShape(32, 2, 2, 96), 7, 3, 20, ResNetShape(3, (1, 1, 1, 1), 5),
          {'image': {'size': 35}, 'cnn': {'size': 33}}, (1,), 3.4, 0.5, json_style='full'),
     # The other reading of every open choice; the position grid as pretrained.
-    Case('alternative', 1, TowerShape(32, 8, 2, 64), TowerShape(16, 3, 2, 64), 6, 4, 20, ResNetShape(4, (1, 1, 1, 1), 2),
+    Case('alternative', 1, TowerShape(32, 8, 2, 64), TowerShape(16, 3, 1, 64), 6, 4, 20, ResNetShape(4, (1, 1, 1, 1), 2),
          {'image': {'size': 24}, 'cnn': {'size': 32}, 'i2tp': {'concat': 'token'}, 'sp': {'count': 2, 'stages': [1, 2], 'keepPrompts': False},
           'adapter': {'hidden': 24, 'lnPost': True}, 'mpfa': {'size': 5}, 'map': {'temperature': 30}, 'mp': {'detach': False}},
          (1,), 2.0, 0.2, json_style='difference', special_first=True),
     # A batch with a normal image in it; no self prompting, no neighbourhoods, other loss weights; the position grid resized down.
-    Case('batch', 8, TowerShape(24, 4, 3, 48), TowerShape(16, 2, 2, 32), 5, 5, 12, ResNetShape(2, (2, 1, 2, 1), 2),
+    Case('batch', 8, TowerShape(32, 4, 2, 48), TowerShape(16, 2, 1, 32), 5, 5, 12, ResNetShape(2, (2, 1, 2, 1), 2),
          {'image': {'size': 20}, 'cnn': {'size': 37}, 'sp': {'enabled': False}, 'mpfa': {'size': 1},
           'loss': {'gamma': 1.5, 'focal': 2, 'dice': 0.5, 'bce': 1.5}},
          (1, 0), 3.0, 0.5, other_layouts=True),
     # No mask prompting, no image-to-text prompting, no MPFA; CLIP stored in f16, the CNN in bf16; one normal image.
-    Case('half', 6, TowerShape(32, 4, 4, 128), TowerShape(24, 2, 3, 96), 8, 3, 16, ResNetShape(2, (1, 1, 1, 1), 2),
+    Case('half', 6, TowerShape(32, 4, 2, 128), TowerShape(24, 2, 1, 96), 8, 3, 16, ResNetShape(2, (1, 1, 1, 1), 2),
          {'image': {'size': 40}, 'cnn': {'size': 32}, 'i2tp': {'enabled': False}, 'sp': {'count': 3, 'stages': [2, 4]},
           'mpfa': {'enabled': False}, 'mp': {'enabled': False}},
          (0,), 3.4, 0.5, clip_dtype=torch.float16, cnn_dtype=torch.bfloat16),
     # Prompted stages with a gap between them and prompts that don't stay; maps of two stages alone; three images.
-    Case('gap', 6, TowerShape(24, 8, 3, 40), TowerShape(16, 1, 2, 48), 4, 2, 8, ResNetShape(2, (1, 1, 1, 1), 2),
+    Case('gap', 6, TowerShape(24, 8, 1, 40), TowerShape(16, 1, 1, 48), 4, 2, 8, ResNetShape(2, (1, 1, 1, 1), 2),
          {'image': {'size': 28}, 'cnn': {'size': 32}, 'sp': {'count': 1, 'stages': [3, 1], 'keepPrompts': False}, 'adapter': {'lnPost': True},
           'mpfa': {'size': 5}, 'map': {'stages': [2, 4]}, 'mp': {'detach': False}},
          (0, 1, 1), 3.0, 0.5),

@@ -67,8 +67,8 @@ def attention(heads, causal):
     return function
 
 
-case('attention.full', {'qkv': normal((2, 19, 3 * 24), 1.5)}, attention(3, False), heads=3)
-case('attention.causal', {'qkv': normal((1, 23, 3 * 16), 1.5)}, attention(2, True), heads=2)
+case('attention.full', {'qkv': normal((2, 19, 3 * 48), 1.5)}, attention(3, False), heads=3)
+case('attention.causal', {'qkv': normal((1, 23, 3 * 48), 1.5)}, attention(2, True), heads=2)
 case('layer_norm', {'input': normal((3, 5, 37), 2.0, 0.7), 'weight': normal((37,), 0.3, 1.0), 'bias': normal((37,), 0.3)},
      lambda input, weight, bias: F.layer_norm(input, (37,), weight, bias, 1e-5), epsilon=1e-5)
 case('linear', {'input': normal((7, 13), 1.0), 'weight': normal((11, 13), 0.3), 'bias': normal((11,), 0.3)}, F.linear)
