@@ -1,0 +1,79 @@
+import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { apply } from '../tensor/recording.ts';
+import { type Tensor, sizeOf } from '../tensor/tensor.ts';
+
+/** Pointwise activations, and 'none'. QuickGELU is CLIP's x·sigmoid(1.702 x); LeakyReLU has PyTorch's default slope, 0.01. */
+export type Activation = 'none' | 'quick_gelu' | 'leaky_relu' | 'relu';
+
+/** The numbers of the activations in kernels/common/activation.wgsl. */
+export const activationKinds: Readonly<Record<Activation, number>> = { none: 0, quick_gelu: 1, leaky_relu: 2, relu: 3 };
+
+interface ActivationAttributes {
+  readonly kind: Activation;
+}
+
+export const activationOp = defineOp<ActivationAttributes>({
+  name: 'activation',
+  inputNames: ['input'],
+  outputs: ([input]) => [{ shape: input!.shape, dtype: input!.dtype }],
+  variants: [
+    {
+      name: 'elementwise',
+      kernels: ({ inputs: [input], outputs: [output], attributes: { kind } }) => [
+        {
+          kernel: 'elementwise/activation',
+          conditions: { f16: input!.dtype === 'f16' },
+          bindings: { input: input!, output },
+          params: { size: output.size, kind: activationKinds[kind] },
+          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
+        },
+      ],
+    },
+  ],
+  cost: (inputs, outputs) => ({ flops: 6 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(activationBackwardOp, [input, gradient], attributes),
+  benchCases: [{ name: 'ViT-L/14-518 mlp', inputs: [{ shape: [1, 1370, 4096], dtype: 'f32' }], attributes: { kind: 'quick_gelu' } }],
+});
+
+/** Gradient of `activate`: the output's gradient times the derivative at the input. */
+export const activationBackwardOp = defineOp<ActivationAttributes>({
+  name: 'activation_backward',
+  inputNames: ['input', 'output gradient'],
+  outputs(inputs) {
+    const [input, gradient] = inputs;
+    if (input!.dtype !== gradient!.dtype || sizeOf(input!.shape) !== sizeOf(gradient!.shape)) {
+      throw shapeError(activationBackwardOp, inputs, "the output gradient must have the input's type and size");
+    }
+    return [{ shape: input!.shape, dtype: input!.dtype }];
+  },
+  variants: [
+    {
+      name: 'elementwise',
+      kernels: ({ inputs: [input, gradient], outputs: [output], attributes: { kind } }) => [
+        {
+          kernel: 'elementwise/activation_backward',
+          conditions: { f16: input!.dtype === 'f16' },
+          bindings: { input: input!, output_gradient: gradient!, input_gradient: output },
+          params: { size: output.size, kind: activationKinds[kind] },
+          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
+        },
+      ],
+    },
+  ],
+  cost: (inputs, outputs) => ({ flops: 9 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  benchCases: [
+    {
+      name: 'ViT-L/14-518 mlp',
+      inputs: [{ shape: [1, 1370, 4096], dtype: 'f32' }, { shape: [1, 1370, 4096], dtype: 'f32' }],
+      attributes: { kind: 'quick_gelu' },
+    },
+  ],
+});
+
+/**
+ * An activation of every element: x·sigmoid(1.702 x) (QuickGELU, as in OpenAI's CLIP), torch.nn.functional.leaky_relu with
+ * its default slope, or relu. 'none' returns the input itself.
+ */
+export function activate(input: Tensor, kind: Activation): Tensor {
+  return kind === 'none' ? input : apply(activationOp, [input], { kind })[0];
+}
