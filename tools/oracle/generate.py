@@ -52,7 +52,7 @@ CASES = (
     Case('default', 23, TowerShape(48, 8, 3, 72), TowerShape(32, 2, 2, 96), 7, 3, 20, ResNetShape(3, (1, 1, 1, 1), 5),
          {'image': {'size': 35}, 'cnn': {'size': 33}}, (1,), 3.4, 0.5, json_style='full'),
     # The other reading of every open choice; the position grid as pretrained.
-    Case('alternative', 1, TowerShape(32, 8, 2, 64), TowerShape(16, 3, 1, 64), 6, 4, 20, ResNetShape(4, (1, 1, 1, 1), 2),
+    Case('alternative', 2, TowerShape(32, 8, 2, 64), TowerShape(16, 3, 1, 64), 6, 4, 20, ResNetShape(4, (1, 1, 1, 1), 2),
          {'image': {'size': 24}, 'cnn': {'size': 32}, 'i2tp': {'concat': 'token'}, 'sp': {'count': 2, 'stages': [1, 2], 'keepPrompts': False},
           'adapter': {'hidden': 24, 'lnPost': True}, 'mpfa': {'size': 5}, 'map': {'temperature': 30}, 'mp': {'detach': False}},
          (1,), 2.0, 0.2, json_style='difference', special_first=True),
@@ -67,7 +67,7 @@ CASES = (
           'mpfa': {'enabled': False}, 'mp': {'enabled': False}},
          (0,), 3.4, 0.5, clip_dtype=torch.float16, cnn_dtype=torch.bfloat16),
     # Prompted stages with a gap between them and prompts that don't stay; maps of two stages alone; three images.
-    Case('gap', 6, TowerShape(24, 8, 1, 40), TowerShape(16, 1, 1, 48), 4, 2, 8, ResNetShape(2, (1, 1, 1, 1), 2),
+    Case('gap', 5, TowerShape(24, 8, 1, 40), TowerShape(16, 1, 1, 48), 4, 2, 8, ResNetShape(2, (1, 1, 1, 1), 2),
          {'image': {'size': 28}, 'cnn': {'size': 32}, 'sp': {'count': 1, 'stages': [3, 1], 'keepPrompts': False}, 'adapter': {'lnPost': True},
           'mpfa': {'size': 5}, 'map': {'stages': [2, 4]}, 'mp': {'detach': False}},
          (0, 1, 1), 3.0, 0.5),
