@@ -11,6 +11,7 @@
 // as in the weight. The class token is the row whose sum is empty.
 
 import package::common::element::Element;
+import package::convolution::span::Span;
 
 struct Params {
   rows: u32,
@@ -29,7 +30,8 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> image: array<Element>;
-@group(0) @binding(2) var<storage, read> weight: array<Element>;
+@if(!vectors) @group(0) @binding(2) var<storage, read> weight: array<Element>;
+@if(vectors) @group(0) @binding(2) var<storage, read> weight: array<vec4<Element>>;
 @group(0) @binding(3) var<storage, read> class_token: array<Element>;
 @group(0) @binding(4) var<storage, read> position: array<Element>;
 
@@ -39,12 +41,7 @@ const RIGHT_ALONG_K = false;
 // The patch's top left pixel in the first channel; no pixels for the class token.
 struct Origin {
   start: u32,
-  pixels: u32,
-}
-
-struct Span {
-  start: u32,
-  high: u32,
+  pixels: i32,
 }
 
 fn origin(row: u32) -> Origin {
@@ -54,39 +51,57 @@ fn origin(row: u32) -> Origin {
   let x = (max(token, 1) - 1) % patches * params.inner;
   return Origin(
     (row / params.tokens * params.channels * params.height + y) * params.width + x,
-    select(params.inner, 0, token == 0),
+    select(i32(params.inner), 0, token == 0),
   );
 }
 
 fn span(at: Origin, segment: u32) -> Span {
   let channel = segment / params.inner;
   let line = segment % params.inner;
-  return Span(at.start + (channel * params.height + line) * params.width, at.pixels);
+  return Span(i32(at.start + (channel * params.height + line) * params.width), 0, at.pixels);
 }
 
-fn left(run: Span, k: u32) -> f32 {
-  return select(0.0, f32(image[run.start + k]), k < run.high);
+fn left_step() -> u32 {
+  return 1;
 }
 
-fn right_row(segment: u32, k: u32) -> u32 {
-  return (segment * params.inner + k) * params.columns;
+fn left(index: u32) -> f32 {
+  return f32(image[index]);
+}
+
+fn right_row(segment: u32) -> u32 {
+  return segment * params.inner * params.columns;
+}
+
+fn right_step() -> u32 {
+  return params.columns;
 }
 
 fn right_column(column: u32) -> u32 {
   return column;
 }
 
+@if(!vectors)
 fn right(index: u32) -> f32 {
   return f32(weight[index]);
 }
 
-fn column_term(column: u32) -> f32 {
-  return f32(class_token[column]);
+@if(vectors)
+fn right4(index: u32) -> vec4f {
+  return vec4f(weight[index / 4]);
 }
 
-fn finish(sum: f32, term: f32, row: u32, column: u32) -> f32 {
+fn column_term(column: u32) -> f32 {
+  return 0.0;
+}
+
+fn finish(sum: f32, row: u32, column: u32) -> f32 {
   let token = row % params.tokens;
-  return select(sum, term, token == 0) + f32(position[token * params.columns + column]);
+  var value = sum + f32(position[token * params.columns + column]);
+  if (token == 0) {
+    value += f32(class_token[column]);
+  }
+  return value;
 }
 
 fn output_index(row: u32, column: u32) -> u32 {

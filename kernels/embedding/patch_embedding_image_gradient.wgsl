@@ -9,6 +9,7 @@
 // so every pixel of the image is written by exactly one product.
 
 import package::common::element::Element;
+import package::convolution::span::Span;
 
 struct Params {
   rows: u32,
@@ -36,10 +37,6 @@ struct Origin {
   start: u32,
 }
 
-struct Span {
-  start: u32,
-}
-
 fn patches_of_image() -> u32 {
   return params.height / params.patch_size * (params.width / params.patch_size);
 }
@@ -50,15 +47,23 @@ fn origin(row: u32) -> Origin {
 }
 
 fn span(at: Origin, segment: u32) -> Span {
-  return Span(at.start);
+  return Span(i32(at.start), 0, i32(params.inner));
 }
 
-fn left(run: Span, k: u32) -> f32 {
-  return f32(output_gradient[run.start + k]);
+fn left_step() -> u32 {
+  return 1;
 }
 
-fn right_row(segment: u32, k: u32) -> u32 {
-  return k;
+fn left(index: u32) -> f32 {
+  return f32(output_gradient[index]);
+}
+
+fn right_row(segment: u32) -> u32 {
+  return 0;
+}
+
+fn right_step() -> u32 {
+  return 1;
 }
 
 fn right_column(column: u32) -> u32 {
@@ -73,7 +78,7 @@ fn column_term(column: u32) -> f32 {
   return 0.0;
 }
 
-fn finish(sum: f32, term: f32, row: u32, column: u32) -> f32 {
+fn finish(sum: f32, row: u32, column: u32) -> f32 {
   return sum;
 }
 

@@ -9,6 +9,7 @@
 // a patch, and k steps over the image by whole patches.
 
 import package::common::element::Element;
+import package::convolution::span::Span;
 
 struct Params {
   rows: u32,
@@ -27,17 +28,14 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> image: array<Element>;
-@group(0) @binding(2) var<storage, read> output_gradient: array<Element>;
+@if(!vectors) @group(0) @binding(2) var<storage, read> output_gradient: array<Element>;
+@if(vectors) @group(0) @binding(2) var<storage, read> output_gradient: array<vec4<Element>>;
 
 const LEFT_ALONG_ROWS = true;
 const RIGHT_ALONG_K = false;
 
 // The pixel in the first patch of the first image.
 struct Origin {
-  start: u32,
-}
-
-struct Span {
   start: u32,
 }
 
@@ -50,32 +48,47 @@ fn origin(row: u32) -> Origin {
 fn span(at: Origin, segment: u32) -> Span {
   let lines = params.height / params.patch_size;
   let image_start = segment / lines * params.channels * params.height * params.width;
-  return Span(at.start + image_start + segment % lines * params.patch_size * params.width);
+  let start = at.start + image_start + segment % lines * params.patch_size * params.width;
+  return Span(i32(start), 0, i32(params.inner));
 }
 
-fn left(run: Span, k: u32) -> f32 {
-  return f32(image[run.start + k * params.patch_size]);
+fn left_step() -> u32 {
+  return params.patch_size;
+}
+
+fn left(index: u32) -> f32 {
+  return f32(image[index]);
 }
 
 // Each image's tokens begin with the class token.
-fn right_row(segment: u32, k: u32) -> u32 {
+fn right_row(segment: u32) -> u32 {
   let class_tokens = segment / (params.height / params.patch_size) + 1;
-  return (segment * params.inner + k + class_tokens) * params.columns;
+  return (segment * params.inner + class_tokens) * params.columns;
+}
+
+fn right_step() -> u32 {
+  return params.columns;
 }
 
 fn right_column(column: u32) -> u32 {
   return column;
 }
 
+@if(!vectors)
 fn right(index: u32) -> f32 {
   return f32(output_gradient[index]);
+}
+
+@if(vectors)
+fn right4(index: u32) -> vec4f {
+  return vec4f(output_gradient[index / 4]);
 }
 
 fn column_term(column: u32) -> f32 {
   return 0.0;
 }
 
-fn finish(sum: f32, term: f32, row: u32, column: u32) -> f32 {
+fn finish(sum: f32, row: u32, column: u32) -> f32 {
   return sum;
 }
 
