@@ -1,0 +1,74 @@
+// Gradients of attention with respect to k and v, the plain version: one invocation per key, which walks over the queries.
+//
+//   p  = exp(q kᵀ * scale - log_sum_exp)      the forward pass's probabilities, recomputed
+//   ds = p ∘ (output_gradient vᵀ - delta)     delta: Σ output_gradient ∘ output of each row
+//   v gradient = pᵀ output_gradient,   k gradient = dsᵀ q * scale
+//
+//   qkv, qkv_gradient   [batch, tokens, 3, heads, HEAD]; the k and v parts of the gradient are written
+//   output_gradient     [batch, tokens, heads, HEAD]
+//   log_sum_exp, delta  [batch, heads, tokens], f32
+
+import package::attention::head_size::HEAD4;
+import package::common::element::Element;
+
+@if(f16) enable f16;
+
+struct Params {
+  tokens: u32,
+  heads: u32,
+  causal: u32,
+  scale: f32,
+}
+
+alias Element4 = vec4<Element>;
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<Element4>;
+@group(0) @binding(2) var<storage, read> output_gradient: array<Element4>;
+@group(0) @binding(3) var<storage, read> log_sum_exp: array<f32>;
+@group(0) @binding(4) var<storage, read> delta: array<f32>;
+@group(0) @binding(5) var<storage, read_write> qkv_gradient: array<Element4>;
+
+override THREADS: u32 = 32;
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let tokens = params.tokens;
+  let key = group.x * THREADS + thread;
+  if (key >= tokens) {
+    return;
+  }
+  let width4 = params.heads * HEAD4;
+  let start = group.z * tokens * 3 * width4 + group.y * HEAD4;
+  let own = start + key * 3 * width4;
+  let statistics = (group.z * params.heads + group.y) * tokens;
+
+  var k: array<vec4f, HEAD4>;
+  var v: array<vec4f, HEAD4>;
+  var k_sum: array<vec4f, HEAD4>;
+  var v_sum: array<vec4f, HEAD4>;
+  for (var d = 0u; d < HEAD4; d++) {
+    k[d] = vec4f(qkv[own + width4 + d]) * params.scale;
+    v[d] = vec4f(qkv[own + 2 * width4 + d]);
+  }
+  for (var row = select(0, key, params.causal != 0); row < tokens; row++) {
+    let q = start + row * 3 * width4;
+    let gradient = (group.z * tokens + row) * width4 + group.y * HEAD4;
+    var score = vec4f();
+    var slope = vec4f();
+    for (var d = 0u; d < HEAD4; d++) {
+      score += k[d] * vec4f(qkv[q + d]);
+      slope += v[d] * vec4f(output_gradient[gradient + d]);
+    }
+    let p = exp(dot(score, vec4f(1)) - log_sum_exp[statistics + row]);
+    let ds = p * (dot(slope, vec4f(1)) - delta[statistics + row]);
+    for (var d = 0u; d < HEAD4; d++) {
+      v_sum[d] += p * vec4f(output_gradient[gradient + d]);
+      k_sum[d] += ds * vec4f(qkv[q + d]);
+    }
+  }
+  for (var d = 0u; d < HEAD4; d++) {
+    qkv_gradient[own + width4 + d] = Element4(k_sum[d] * params.scale);
+    qkv_gradient[own + 2 * width4 + d] = Element4(v_sum[d]);
+  }
+}

@@ -1,0 +1,230 @@
+import type { Gpu } from '../gpu/device.ts';
+import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { apply } from '../tensor/recording.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+interface AttentionAttributes {
+  /** Number of heads; the width is divided evenly among them. */
+  readonly heads: number;
+  /** True: a token sees itself and those before it. */
+  readonly causal: boolean;
+}
+
+interface Sizes {
+  readonly batch: number;
+  readonly tokens: number;
+  /** Elements of one head. */
+  readonly head: number;
+}
+
+function sizesOf(qkv: TensorType, { heads }: AttentionAttributes): Sizes {
+  const [batch, tokens, triple] = qkv.shape;
+  return { batch, tokens, head: triple / 3 / heads };
+}
+
+/** FLOPs of `products` matrix products of tokens x tokens x head in every head; half as many when causal. */
+function productFlops(products: number, qkv: TensorType, attributes: AttentionAttributes): number {
+  const { batch, tokens, head } = sizesOf(qkv, attributes);
+  return (products * 2 * batch * attributes.heads * tokens ** 2 * head) / (attributes.causal ? 2 : 1);
+}
+
+function shapeClass([qkv]: readonly (TensorType | undefined)[], attributes: AttentionAttributes): string {
+  const { batch, tokens, head } = sizesOf(qkv!, attributes);
+  return `${sizeClass(batch * attributes.heads)}x${sizeClass(tokens)}x${head}${attributes.causal ? ' causal' : ''}`;
+}
+
+/** The kernels that every rung has: `attention/<rung>`, `attention/<rung>_backward_q` and `attention/<rung>_backward_kv`. */
+type Pass = 'forward' | 'backward_q' | 'backward_kv';
+
+/** How a kernel is compiled and dispatched. */
+interface Shape {
+  readonly conditions?: Readonly<Record<string, boolean>>;
+  readonly constants?: Readonly<Record<string, number>>;
+  /** Queries, or keys in backward_kv, of one workgroup. */
+  readonly rows: number;
+}
+
+/** One way to compute attention and its gradients. */
+interface Rung {
+  readonly name: string;
+  readonly purpose: string;
+  /** undefined where the adapter cannot run it for this head size. */
+  shape(gpu: Gpu, head: number, pass: Pass): Shape | undefined;
+}
+
+const plain: Rung = {
+  name: 'plain',
+  purpose: 'one invocation per row: the reference, and for adapters with little workgroup memory',
+  shape: () => ({ constants: { THREADS: 32 }, rows: 32 }),
+};
+
+/** Tile shapes of kernels/attention/tiles.wgsl, best first; the backward kernels keep twice as much per row. */
+const tileShapes = {
+  forward: [{ rows: 64, columns: 64 }, { rows: 64, columns: 32 }, { rows: 32, columns: 32 }, { rows: 32, columns: 16 }],
+  backward: [{ rows: 32, columns: 64 }, { rows: 32, columns: 32 }, { rows: 32, columns: 16 }],
+} as const;
+
+const tiled: Rung = {
+  name: 'tiled',
+  purpose: 'for GPUs: tiles in workgroup memory, small products in registers',
+  shape(gpu, head, pass) {
+    const limit = gpu.device.limits.maxComputeWorkgroupStorageSize;
+    const forward = pass === 'forward';
+    const fixedMatrices = forward ? 1 : 2;
+    const best = tileShapes[forward ? 'forward' : 'backward'].find(({ rows, columns }) => 4 * (head * (fixedMatrices * rows + columns) + rows * columns) <= limit);
+    return best && { conditions: { two_fixed: !forward, rows_64: best.rows === 64, columns_64: best.columns === 64, columns_16: best.columns === 16 }, rows: best.rows };
+  },
+};
+
+const subgroup: Rung = {
+  name: 'subgroup',
+  purpose: 'for software adapters: no barrier and no workgroup memory, loads shared through subgroup shuffles',
+  shape(gpu, head, pass) {
+    const { subgroupMinSize: lanes, subgroupMaxSize } = gpu.adapter;
+    if (!gpu.subgroups || lanes !== subgroupMaxSize || ![4, 8, 16].includes(lanes)) return undefined;
+    // ROWS in the WGSL.
+    const rowsPerLane = (pass === 'backward_kv' ? 2 : 4) / (head <= 64 ? 1 : 2);
+    return { conditions: { lanes_4: lanes === 4, lanes_16: lanes === 16 }, rows: lanes * rowsPerLane };
+  },
+};
+
+const rungs = [plain, tiled, subgroup];
+
+function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, rung: Rung, pass: Pass, bindings: KernelCall['bindings']): KernelCall {
+  const { batch, tokens, head } = sizesOf(inputs[0]!, attributes);
+  const { conditions, constants, rows } = rung.shape(gpu, head, pass)!;
+  return {
+    kernel: `attention/${rung.name}${pass === 'forward' ? '' : `_${pass}`}`,
+    conditions: { ...headConditions(inputs[0]!, head), ...conditions },
+    constants,
+    bindings,
+    params: { tokens, heads: attributes.heads, causal: attributes.causal ? 1 : 0, scale: 1 / Math.sqrt(head) },
+    workgroups: [Math.ceil(tokens / rows), attributes.heads, batch],
+  };
+}
+
+/** Element type, and the head size as kernels/attention/head_size.wgsl takes it. */
+function headConditions(qkv: Tensor, head: number): Record<string, boolean> {
+  return { f16: qkv.dtype === 'f16', ...Object.fromEntries([8, 16, 32, 64, 128].map((part) => [`head_${part}`, (head & part) !== 0])) };
+}
+
+/** Fixed choice: what was fastest on the adapters at hand. */
+function preferred({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, pass: Pass): string {
+  const { head } = sizesOf(inputs[0]!, attributes);
+  const order = gpu.adapter.software ? [subgroup, tiled] : [tiled];
+  return (order.find((rung) => rung.shape(gpu, head, pass)) ?? plain).name;
+}
+
+export const attentionOp = defineOp<AttentionAttributes>({
+  name: 'attention',
+  inputNames: ['qkv'],
+  outputs(inputs, attributes) {
+    const qkv = inputs[0]!;
+    const { batch, tokens, head } = sizesOf(qkv, attributes);
+    if (qkv.shape.length !== 3 || !(qkv.dtype === 'f32' || qkv.dtype === 'f16') || !(head % 8 === 0 && head >= 16 && head <= 128)) {
+      throw shapeError(
+        attentionOp,
+        inputs,
+        `qkv must be f32 or f16 [batch, tokens, 3 * heads * head size] with a head size of 16 to 128 in steps of 8 (${attributes.heads} heads here)`,
+      );
+    }
+    return [
+      { shape: [batch, tokens, qkv.shape[2] / 3], dtype: qkv.dtype },
+      { shape: [batch, attributes.heads, tokens], dtype: 'f32' },
+    ];
+  },
+  variants: rungs.map((rung) => ({
+    name: rung.name,
+    purpose: rung.purpose,
+    supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'forward') !== undefined,
+    kernels: (call) => [attentionKernel(call, rung, 'forward', { qkv: call.inputs[0]!, output: call.outputs[0], log_sum_exp: call.outputs[1] })],
+  })),
+  preferred: (call) => preferred(call, 'forward'),
+  cost: (inputs, outputs, attributes) => ({ flops: productFlops(2, inputs[0]!, attributes), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  shapeClass,
+  backward({ inputs: [qkv], outputs: [output, logSumExp], outputGradients: [gradient, ofLogSumExp], attributes }) {
+    if (!gradient || ofLogSumExp) throw new Error('attention: only its first output has a gradient; log_sum_exp is there for the backward pass');
+    return apply(attentionBackwardOp, [qkv, output, logSumExp, gradient], attributes);
+  },
+  benchCases: [
+    { name: 'ViT-L/14-518', inputs: [{ shape: [1, 1370, 3072], dtype: 'f32' }], attributes: { heads: 16, causal: false } },
+    { name: 'ViT-L/14 text', inputs: [{ shape: [2, 77, 2304], dtype: 'f32' }], attributes: { heads: 12, causal: true } },
+  ],
+});
+
+/** Gradient of `attention`: probabilities are recomputed from log_sum_exp, by rows for q and by columns for k and v. */
+export const attentionBackwardOp = defineOp<AttentionAttributes>({
+  name: 'attention_backward',
+  inputNames: ['qkv', 'output', 'log_sum_exp', 'output gradient'],
+  outputs(inputs, attributes) {
+    const [qkv, output, logSumExp, gradient] = inputs;
+    const [expected, expectedLogSumExp] = attentionOp.outputs([qkv], attributes);
+    const fits = (actual: TensorType, wanted: TensorType): boolean => actual.dtype === wanted.dtype && actual.shape.join() === wanted.shape.join();
+    if (!fits(output!, expected) || !fits(gradient!, expected) || !fits(logSumExp!, expectedLogSumExp)) {
+      throw shapeError(attentionBackwardOp, inputs, 'output and its gradient must be [batch, tokens, width] of qkv\'s type, log_sum_exp f32[batch, heads, tokens]');
+    }
+    return [{ shape: qkv!.shape, dtype: qkv!.dtype }];
+  },
+  variants: rungs.map((rung) => ({
+    name: rung.name,
+    purpose: rung.purpose,
+    supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'backward_kv') !== undefined,
+    kernels(call) {
+      const [qkv, output, logSumExp, gradient] = call.inputs;
+      const { batch, tokens, head } = sizesOf(qkv!, call.attributes);
+      const { heads } = call.attributes;
+      const rows = batch * heads * tokens;
+      const delta = call.scratch([batch, heads, tokens], 'f32');
+      const bindings = { qkv: qkv!, output_gradient: gradient!, log_sum_exp: logSumExp!, delta, qkv_gradient: call.outputs[0] };
+      return [
+        {
+          kernel: 'attention/row_dot',
+          conditions: headConditions(qkv!, head),
+          bindings: { output: output!, output_gradient: gradient!, delta },
+          params: { tokens, heads, rows },
+          workgroups: foldWorkgroups(Math.ceil(rows / 64)),
+        },
+        attentionKernel(call, rung, 'backward_q', bindings),
+        attentionKernel(call, rung, 'backward_kv', bindings),
+      ];
+    },
+  })),
+  preferred: (call) => preferred(call, 'backward_kv'),
+  cost: (inputs, outputs, attributes) => ({ flops: productFlops(5, inputs[0]!, attributes), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  shapeClass,
+  benchCases: [
+    {
+      name: 'ViT-L/14-518',
+      inputs: [
+        { shape: [1, 1370, 3072], dtype: 'f32' },
+        { shape: [1, 1370, 1024], dtype: 'f32' },
+        { shape: [1, 16, 1370], dtype: 'f32' },
+        { shape: [1, 1370, 1024], dtype: 'f32' },
+      ],
+      attributes: { heads: 16, causal: false },
+    },
+    {
+      name: 'ViT-L/14 text',
+      inputs: [
+        { shape: [2, 77, 2304], dtype: 'f32' },
+        { shape: [2, 77, 768], dtype: 'f32' },
+        { shape: [2, 12, 77], dtype: 'f32' },
+        { shape: [2, 77, 768], dtype: 'f32' },
+      ],
+      attributes: { heads: 12, causal: true },
+    },
+  ],
+});
+
+/**
+ * Multi-head self-attention (torch.nn.functional.scaled_dot_product_attention), fused: no tokens x tokens matrix is
+ * written in either direction. Online softmax as in FlashAttention (Dao et al. 2022), scale 1/sqrt(head size).
+ *
+ * @param qkv [batch, tokens, 3 * width]: q, k and v side by side along the last axis, each split into heads
+ * @param options.heads number of heads; width / heads is 16 to 128, a multiple of 8
+ * @param options.causal whether a token sees only itself and those before it
+ * @returns [batch, tokens, width]
+ */
+export function attention(qkv: Tensor, options: { readonly heads: number; readonly causal: boolean }): Tensor {
+  return apply(attentionOp, [qkv], { heads: options.heads, causal: options.causal })[0];
+}
