@@ -13,6 +13,7 @@ export const transposeOp = defineOp<Record<string, never>>({
   variants: [
     {
       name: 'tiled',
+      purpose: 'squares through workgroup memory: GPUs',
       kernels({ inputs: [input], outputs: [output] }) {
         const [rows, columns] = input!.shape.slice(-2);
         return [
@@ -26,7 +27,24 @@ export const transposeOp = defineOp<Record<string, never>>({
         ];
       },
     },
+    {
+      name: 'direct',
+      purpose: 'straight from row to column: software adapters',
+      kernels({ inputs: [input], outputs: [output] }) {
+        const [rows, columns] = input!.shape.slice(-2);
+        return [
+          {
+            kernel: 'movement/transpose_direct',
+            conditions: { f16: input!.dtype === 'f16' },
+            bindings: { input: input!, output },
+            params: { rows, columns },
+            workgroups: [Math.ceil(rows / 64), Math.ceil(columns / 16), sizeOf(input!.shape.slice(0, -2))],
+          },
+        ];
+      },
+    },
   ],
+  preferred: ({ gpu }) => (gpu.adapter.software ? 'direct' : 'tiled'),
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ outputGradients: [gradient] }) => [transpose(gradient!)],
   benchCases: [{ name: 'ViT-L/14 weight', inputs: [{ shape: [4096, 1024], dtype: 'f32' }], attributes: {} }],

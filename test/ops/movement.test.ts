@@ -7,7 +7,7 @@ import { gatherRows } from '../../src/ops/gather_rows.ts';
 import { repeatRows } from '../../src/ops/repeat_rows.ts';
 import { slice } from '../../src/ops/slice.ts';
 import { sumRows } from '../../src/ops/sum_rows.ts';
-import { transpose } from '../../src/ops/transpose.ts';
+import { transpose, transposeOp } from '../../src/ops/transpose.ts';
 import { fromFloat16Bits, toFloat16Bits } from '../../src/tensor/dtype.ts';
 import { assertGradients } from '../support/gradients.ts';
 import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
@@ -61,11 +61,13 @@ for (const [outer, na, nb, inner] of [[1, 1, 1, 1], [3, 5, 2, 7], [2, 17, 13, 65
     assert.equal([...rows], gather(outer, nb, inner, (o, _i, c) => a.values[o * inner + c]));
   });
 
-  test(`transpose [${outer}, ${na}, ${inner}]`, async () => {
-    const a = randomInput([outer, na, inner], 8);
-    const [swapped] = await evaluate([a], (x) => transpose(x));
-    assert.equal([...swapped], gather(outer, inner, na, (o, c, i) => a.values[(o * na + i) * inner + c]));
-  });
+  for (const { name } of transposeOp.variants) {
+    test(`transpose [${outer}, ${na}, ${inner}] ${name}`, async () => {
+      const a = randomInput([outer, na, inner], 8);
+      const [swapped] = await evaluate([a], (x) => transpose(x), { transpose: name });
+      assert.equal([...swapped], gather(outer, inner, na, (o, c, i) => a.values[(o * na + i) * inner + c]));
+    });
+  }
 
   test(`gather_rows [${outer}, ${na}, ${inner}]`, async () => {
     const a = randomInput([outer, na, inner], 9);
