@@ -41,7 +41,6 @@ struct Params {
 @if(residual) @group(0) @binding(4) var<storage, read> residual: array<Element>;
 
 const LEFT_ALONG_ROWS = false;
-const RIGHT_ALONG_K = false;
 
 // The window's top left corner in the image, which padding puts outside.
 struct Origin {

@@ -1,14 +1,15 @@
 // Operands of the gradient of a convolution's input as a matrix product; see plain.wgsl for the form.
 //
 //   output_gradient  [batch, out_height, out_width, inner]
-//   weight           [window height, window_width, columns, inner]
+//   weight           [window height, window_width, inner, columns]: the convolution's, its last two axes swapped
 //   input_gradient   [batch, height, width, columns]
 //
 // This is the transposed convolution: each input position collects from the output positions whose windows cover it.
 // With a stride only every stride-th window line and column meets a given position, the same ones for all positions of
 // one phase (y % stride, x % stride). One dispatch therefore computes one phase, and no multiplication is by a zero that
 // a dilated gradient would hold. A row is an input position of the phase, a column an input channel, a segment one
-// pixel of the window, in steps of the stride; k runs over output channels, contiguous in both operands.
+// pixel of the window, in steps of the stride; k runs over output channels. With the weight's own order columns
+// would be `inner` elements apart, often a power of two that puts all columns of a tile into one set of a cache.
 
 import package::common::element::Element;
 import package::convolution::span::Span;
@@ -44,10 +45,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> output_gradient: array<Element>;
-@group(0) @binding(2) var<storage, read> weight: array<Element>;
+@if(!vectors) @group(0) @binding(2) var<storage, read> weight: array<Element>;
+@if(vectors) @group(0) @binding(2) var<storage, read> weight: array<vec4<Element>>;
 
 const LEFT_ALONG_ROWS = false;
-const RIGHT_ALONG_K = true;
 
 // The output position that the first window pixel reads.
 struct Origin {
@@ -89,15 +90,21 @@ fn right_row(segment: u32) -> u32 {
 }
 
 fn right_step() -> u32 {
-  return 1;
+  return params.columns;
 }
 
 fn right_column(column: u32) -> u32 {
-  return column * params.inner;
+  return column;
 }
 
+@if(!vectors)
 fn right(index: u32) -> f32 {
   return f32(weight[index]);
+}
+
+@if(vectors)
+fn right4(index: u32) -> vec4f {
+  return vec4f(weight[index / 4]);
 }
 
 fn column_term(column: u32) -> f32 {

@@ -17,8 +17,7 @@
 //                     the right operand; right4(index) gives four columns where `columns` divides by four, @if(vectors)
 //   column_term(column), finish(sum, row, column), output_index(row, column)
 //                     what is added to the sum, what then happens to it, and where it goes
-//   LEFT_ALONG_ROWS, RIGHT_ALONG_K
-//                     in which direction neighbours of an operand are neighbours in memory
+//   LEFT_ALONG_ROWS   whether neighbours in memory are neighbouring rows of the left operand, or successive k
 
 @if(input_gradient) import package::convolution::input_gradient as operands;
 @elif(weight_gradient) import package::convolution::weight_gradient as operands;

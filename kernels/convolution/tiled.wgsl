@@ -55,8 +55,8 @@ fn main(
   // Which k and which four rows and columns this invocation copies.
   let left_k = select(local.x, local.y, operands::LEFT_ALONG_ROWS);
   let left_quad = select(local.y, local.x, operands::LEFT_ALONG_ROWS);
-  let right_k = select(local.y, local.x, operands::RIGHT_ALONG_K);
-  let right_quad = select(local.x, local.y, operands::RIGHT_ALONG_K);
+  let right_k = local.y;
+  let right_quad = local.x;
 
   // Beyond the edge the last row and column are computed again, and not stored.
   var origins: array<operands::Origin, QUADS * 4>;

@@ -36,7 +36,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> position: array<Element>;
 
 const LEFT_ALONG_ROWS = false;
-const RIGHT_ALONG_K = false;
 
 // The patch's top left pixel in the first channel; no pixels for the class token.
 struct Origin {

@@ -2,7 +2,7 @@
 // form.
 //
 //   output_gradient  [batch, tokens, inner]
-//   weight           [channels * patch * patch, inner]
+//   weight           [inner, channels * patch * patch]: the embedding's, transposed
 //   image_gradient   [batch, channels, height, width]
 //
 // A row is a patch, a column one of its pixels in the weight's order, k the embedding's width. Patches do not overlap,
@@ -28,10 +28,10 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> output_gradient: array<Element>;
-@group(0) @binding(2) var<storage, read> weight: array<Element>;
+@if(!vectors) @group(0) @binding(2) var<storage, read> weight: array<Element>;
+@if(vectors) @group(0) @binding(2) var<storage, read> weight: array<vec4<Element>>;
 
 const LEFT_ALONG_ROWS = false;
-const RIGHT_ALONG_K = true;
 
 struct Origin {
   start: u32,
@@ -63,15 +63,21 @@ fn right_row(segment: u32) -> u32 {
 }
 
 fn right_step() -> u32 {
-  return 1;
+  return params.columns;
 }
 
 fn right_column(column: u32) -> u32 {
-  return column * params.inner;
+  return column;
 }
 
+@if(!vectors)
 fn right(index: u32) -> f32 {
   return f32(weight[index]);
+}
+
+@if(vectors)
+fn right4(index: u32) -> vec4f {
+  return vec4f(weight[index / 4]);
 }
 
 fn column_term(column: u32) -> f32 {

@@ -32,7 +32,6 @@ struct Params {
 @if(vectors) @group(0) @binding(2) var<storage, read> output_gradient: array<vec4<Element>>;
 
 const LEFT_ALONG_ROWS = true;
-const RIGHT_ALONG_K = false;
 
 // The pixel in the first patch of the first image.
 struct Origin {

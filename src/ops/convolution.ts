@@ -5,6 +5,7 @@ import { activate } from './activation.ts';
 import { gemm } from './gemm.ts';
 import { type Product, preferredProduct, productClass, productVariants } from './implicit_gemm.ts';
 import { sumRows } from './sum_rows.ts';
+import { transpose } from './transpose.ts';
 
 /** How the window moves over the image, the same in both directions. */
 interface WindowAttributes {
@@ -100,7 +101,7 @@ export const convolutionOp = defineOp<ConvolutionAttributes>({
   backward({ inputs: [input, weight, bias], outputGradients: [gradient], needs, attributes: { activation, ...window } }) {
     if (activation !== 'none') throw new Error('convolution: the gradient of a fused activation is not known; record the activation as an op of its own');
     return [
-      needs[0] ? apply(convolutionBackwardInputOp, [gradient, weight], { ...window, input: input!.shape })[0] : undefined,
+      needs[0] ? apply(convolutionBackwardInputOp, [gradient, transpose(weight!)], { ...window, input: input!.shape })[0] : undefined,
       needs[1] ? apply(convolutionBackwardWeightOp, [input, gradient], { ...window, weight: weight!.shape })[0] : undefined,
       needs[2] ? sumRows(reshape(gradient!, [gradient!.size / bias!.size, bias!.size])) : undefined,
       needs[3] ? gradient : undefined,
@@ -113,10 +114,13 @@ export const convolutionOp = defineOp<ConvolutionAttributes>({
   })),
 });
 
-/** Gradient of a convolution's input: the transposed convolution of the output's gradient. */
+/**
+ * Gradient of a convolution's input: the transposed convolution of the output's gradient. Takes the weight with its last two
+ * axes swapped, [window height, window width, columns, channels].
+ */
 export const convolutionBackwardInputOp = defineOp<WindowAttributes & { readonly input: Shape }>({
   name: 'convolution_backward_input',
-  inputNames: ['output gradient', 'weight'],
+  inputNames: ['output gradient', 'weight transposed'],
   outputs: ([gradient], { input }) => [{ shape: input, dtype: gradient!.dtype }],
   variants: productVariants(({ inputs: [gradient, weight], outputs: [output], attributes: { stride, padding, input } }): Product[] => {
     const [batch, height, width, channels] = input;
@@ -161,11 +165,14 @@ export const convolutionBackwardInputOp = defineOp<WindowAttributes & { readonly
     return products;
   }),
   preferred: preferredProduct,
-  cost: ([gradient, weight], outputs) => ({ flops: flopsOf(gradient!.shape, weight!.shape), bytes: bytesOfTypes(gradient, weight, ...outputs) }),
-  shapeClass: ([gradient, weight], attributes) => convolutionClass([{ shape: attributes.input, dtype: gradient!.dtype }, weight], attributes),
+  cost: ([gradient, weight], outputs) => ({ flops: 2 * sizeOf(gradient!.shape) * (sizeOf(weight!.shape) / gradient!.shape[3]), bytes: bytesOfTypes(gradient, weight, ...outputs) }),
+  shapeClass: ([gradient, weight], attributes) => {
+    const [windowHeight, windowWidth, columns, channels] = weight!.shape;
+    return convolutionClass([{ shape: attributes.input, dtype: gradient!.dtype }, { shape: [windowHeight, windowWidth, channels, columns], dtype: gradient!.dtype }], attributes);
+  },
   benchCases: benchShapes.map(({ name, input, weight, output, stride, padding }) => ({
     name,
-    inputs: [output, weight],
+    inputs: [output, { ...weight, shape: [...weight.shape.slice(0, 2), weight.shape[3], weight.shape[2]] }],
     attributes: { stride, padding, input: input.shape },
   })),
 });

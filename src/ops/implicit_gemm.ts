@@ -24,9 +24,6 @@ export interface Product {
   readonly output: Tensor;
 }
 
-/** Where neighbours in the right operand are successive terms of the sum, not columns: RIGHT_ALONG_K of the kernels. */
-const alongSum: ReadonlySet<ProductOperands> = new Set(['input_gradient', 'patches_image_gradient']);
-
 /** Workgroups that keep a GPU busy, and the shortest sum that is worth a workgroup of its own. */
 const groupsForGpu = 256;
 /** The same for a software adapter: every core gets several, so that none waits long for the last. */
@@ -60,8 +57,8 @@ function tiledCalls<A>(call: OpCall<A>, product: Product, kernel: string, tileRo
   const columnTiles = Math.ceil(columns / tileColumns);
   const tiles = Math.ceil(rows / tileRows) * columnTiles;
   const { slices, ...units } = cut(product, tiles, wanted);
-  // Four columns of the right operand at a time, where they are neighbours and never straddle a row.
-  const vectors = columns % 4 === 0 && !alongSum.has(product.operands) && !conditions.narrow;
+  // Four columns of the right operand at a time, where they never straddle a row.
+  const vectors = columns % 4 === 0 && !conditions.narrow;
   const operands = { f16: output.dtype === 'f16', ...(product.operands === 'forward' ? {} : { [product.operands]: true }) };
   const params = { rows, columns, column_tiles: columnTiles, inner: product.inner, ...units, ...product.params };
   const [x, y] = foldWorkgroups(tiles);

@@ -4,6 +4,7 @@ import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Product, preferredProduct, productClass, productVariants } from './implicit_gemm.ts';
 import { slice } from './slice.ts';
 import { sumRows } from './sum_rows.ts';
+import { transpose } from './transpose.ts';
 
 interface PatchEmbeddingAttributes {
   /** Side of a patch in pixels. */
@@ -71,7 +72,7 @@ export const patchEmbeddingOp = defineOp<PatchEmbeddingAttributes>({
     // The position embedding and the class token are added to every image's tokens alike.
     const shared = needs[2] || needs[3] ? (batch === 1 ? reshape(gradient!, [tokens, columns]) : reshape(sumRows(reshape(gradient!, [batch, tokens * columns])), [tokens, columns])) : undefined;
     return [
-      needs[0] ? apply(patchEmbeddingBackwardImageOp, [gradient, weight], { patch, image: image!.shape })[0] : undefined,
+      needs[0] ? apply(patchEmbeddingBackwardImageOp, [gradient, transpose(weight!)], { patch, image: image!.shape })[0] : undefined,
       needs[1] ? apply(patchEmbeddingBackwardWeightOp, [image, gradient], { patch })[0] : undefined,
       needs[2] ? reshape(slice(shared!, 0, 0, 1), [columns]) : undefined,
       needs[3] ? shared : undefined,
@@ -82,10 +83,13 @@ export const patchEmbeddingOp = defineOp<PatchEmbeddingAttributes>({
   ],
 });
 
-/** Gradient of a patch embedding's image: each patch's gradient times the weight transposed, back at its pixels. */
+/**
+ * Gradient of a patch embedding's image: each patch's gradient times the weight transposed, [columns, channels * patch * patch],
+ * back at its pixels.
+ */
 export const patchEmbeddingBackwardImageOp = defineOp<PatchEmbeddingAttributes & { readonly image: Shape }>({
   name: 'patch_embedding_backward_image',
-  inputNames: ['output gradient', 'weight'],
+  inputNames: ['output gradient', 'weight transposed'],
   outputs: ([gradient], { image }) => [{ shape: image, dtype: gradient!.dtype }],
   variants: productVariants(({ inputs: [gradient, weight], outputs: [output], attributes: { patch } }): Product[] => {
     const [batch, channels, height, width] = output.shape;
@@ -95,7 +99,7 @@ export const patchEmbeddingBackwardImageOp = defineOp<PatchEmbeddingAttributes &
         rows: batch * (height / patch) * (width / patch),
         columns: channels * patch * patch,
         segments: 1,
-        inner: weight!.shape[1],
+        inner: weight!.shape[0],
         params: { channels, height, width, patch_size: patch },
         factors: { output_gradient: gradient!, weight: weight! },
         output,
@@ -104,8 +108,8 @@ export const patchEmbeddingBackwardImageOp = defineOp<PatchEmbeddingAttributes &
   }),
   preferred: preferredProduct,
   cost: ([gradient, weight], outputs, { patch }) => ({ flops: flopsOf(outputs[0].shape, weight!.shape, patch), bytes: bytesOfTypes(gradient, weight, ...outputs) }),
-  shapeClass: ([, weight], { patch, image }) => `${patch} ${productClass(sizeOf(image) / weight!.shape[0], weight!.shape[0], weight!.shape[1])}`,
-  benchCases: [{ name: 'ViT-L/14-518', inputs: [benchTypes.output, benchTypes.weight], attributes: { patch: 14, image: benchTypes.image.shape } }],
+  shapeClass: ([, weight], { patch, image }) => `${patch} ${productClass(sizeOf(image) / weight!.shape[1], weight!.shape[1], weight!.shape[0])}`,
+  benchCases: [{ name: 'ViT-L/14-518', inputs: [benchTypes.output, { shape: [1024, 588], dtype: 'f32' }], attributes: { patch: 14, image: benchTypes.image.shape } }],
 });
 
 /** Gradient of a patch embedding's weight: the sum over all patches of pixels times output gradient. */

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { convolution, convolutionBackwardInputOp, convolutionBackwardWeightOp, convolutionOp } from '../../src/ops/convolution.ts';
+import { transpose } from '../../src/ops/transpose.ts';
 import { apply } from '../../src/tensor/recording.ts';
 import { type Tensor, sizeOf } from '../../src/tensor/tensor.ts';
 import { assertGradients } from '../support/gradients.ts';
@@ -104,7 +105,7 @@ for (const variant of convolutionOp.variants.map(({ name }) => name)) {
       for (const given of casesFor(variant, dtype, true)) {
         const gradient = randomInput(outputShape(given), 1, 1, dtype);
         const weight = randomInput(weightShape(given), 2, 1, dtype);
-        const [output] = await evaluate([gradient, weight], (g, w) => apply(convolutionBackwardInputOp, [g, w], { ...given }), { convolution_backward_input: variant });
+        const [output] = await evaluate([gradient, weight], (g, w) => apply(convolutionBackwardInputOp, [g, transpose(w)], { ...given }), { convolution_backward_input: variant });
         const expected = new Float64Array(sizeOf(given.input));
         forEachProduct(given, (i, w, o) => {
           expected[i] += gradient.values[o] * weight.values[w];

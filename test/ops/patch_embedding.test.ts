@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { patchEmbedding, patchEmbeddingBackwardImageOp, patchEmbeddingBackwardWeightOp, patchEmbeddingOp } from '../../src/ops/patch_embedding.ts';
+import { transpose } from '../../src/ops/transpose.ts';
 import { apply } from '../../src/tensor/recording.ts';
 import { sizeOf } from '../../src/tensor/tensor.ts';
 import { assertGradients } from '../support/gradients.ts';
@@ -80,7 +81,7 @@ for (const variant of patchEmbeddingOp.variants.map(({ name }) => name)) {
         const gradient = randomInput(shapes.output, 3, 1, dtype);
         const [imageGradient, weightGradient] = await evaluate(
           [image, weight, gradient],
-          (i, w, g) => [apply(patchEmbeddingBackwardImageOp, [g, w], { ...given })[0], apply(patchEmbeddingBackwardWeightOp, [i, g], given)[0]],
+          (i, w, g) => [apply(patchEmbeddingBackwardImageOp, [g, transpose(w)], { ...given })[0], apply(patchEmbeddingBackwardWeightOp, [i, g], given)[0]],
           { patch_embedding_backward_image: variant, patch_embedding_backward_weight: variant },
         );
         const expectedImage = new Float64Array(imageGradient.length);
@@ -103,7 +104,7 @@ test('sums over many patches and over a wide embedding are cut into slices', asy
   const weight = randomInput(shapes.weight, 2);
   const gradient = randomInput(shapes.output, 3);
   const [imageGradient, weightGradient] = await evaluate([image, weight, gradient], (i, w, g) => [
-    apply(patchEmbeddingBackwardImageOp, [g, w], { ...given })[0],
+    apply(patchEmbeddingBackwardImageOp, [g, transpose(w)], { ...given })[0],
     apply(patchEmbeddingBackwardWeightOp, [i, g], given)[0],
   ]);
   const expectedImage = new Float64Array(imageGradient.length);
