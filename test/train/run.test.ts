@@ -1,9 +1,6 @@
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openDataset, resizeMask } from '../../src/data/dataset.ts';
@@ -12,6 +9,7 @@ import { loadModel } from '../../src/eval/detector.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { parseRunConfig } from '../../src/train/config.ts';
 import { trainMfp } from '../../src/train/run.ts';
+import { command, scratchFolder } from '../support/command.ts';
 import { writeTestDataset } from '../support/dataset.ts';
 import { errorOf } from '../support/errors.ts';
 import { goldenFolder } from '../support/golden.ts';
@@ -19,28 +17,6 @@ import { testGpu } from '../support/gpu.ts';
 
 const checkpoint = join(goldenFolder, 'half');
 const source = { clip: join(checkpoint, 'clip'), cnn: join(checkpoint, 'cnn') };
-const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-
-function scratch(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'mfp-clip-train-'));
-  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-/** Runs the command line; resolves with its exit code, or null when it was killed after `killAfter` milliseconds. */
-function command(args: readonly string[], killAfter?: number): Promise<{ readonly code: number | null; readonly errors: string; readonly milliseconds: number }> {
-  const start = performance.now();
-  const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], { stdio: ['ignore', 'ignore', 'pipe'], cwd: fileURLToPath(new URL('../../', import.meta.url)) });
-  let errors = '';
-  child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
-  const timer = killAfter === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfter);
-  return new Promise((resolve) => {
-    child.on('close', (code) => {
-      clearTimeout(timer);
-      resolve({ code, errors, milliseconds: performance.now() - start });
-    });
-  });
-}
 
 /** The area under the ROC by its definition: how often a defect pixel scores above a normal one; ties count half. */
 function shareOfPairsInOrder(scores: readonly number[], labels: readonly number[]): number {
@@ -54,7 +30,7 @@ function shareOfPairsInOrder(scores: readonly number[], labels: readonly number[
 const hash = (file: string): string => createHash('sha256').update(readFileSync(file)).digest('hex');
 
 test('overfits four images', async () => {
-  const folder = scratch();
+  const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 3, size: 40 });
   const { samples } = openDataset(join(folder, 'data'));
   const gpu = await testGpu();
@@ -89,7 +65,7 @@ test('overfits four images', async () => {
 });
 
 test('a run that is killed again and again ends with the bits of one that never was', async () => {
-  const folder = scratch();
+  const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate', 'metal_nut'], good: 2, bad: 3, size: 40 });
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ image: { size: 40 }, cnn: { size: 32 }, sp: { count: 2, stages: [1, 2] }, training: { epochs: 14, seed: 5, accumulation: 2 } }));
   const args = (out: string): string[] => ['train', '--data', join(folder, 'data'), '--clip', source.clip, '--cnn', source.cnn, '--out', join(folder, out), '--save-every', '3', '--variants', 'default'];
@@ -120,7 +96,7 @@ test('a run that is killed again and again ends with the bits of one that never 
 });
 
 test('an interrupted run finishes its update, saves, and goes on', async () => {
-  const folder = scratch();
+  const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 2, size: 40 });
   const gpu = await testGpu();
   const { samples } = openDataset(join(folder, 'data'));
@@ -140,7 +116,7 @@ test('an interrupted run finishes its update, saves, and goes on', async () => {
 });
 
 test('refuses to overwrite a run, to resume none, or to resume with other data', async () => {
-  const folder = scratch();
+  const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 1, size: 40 });
   const gpu = await testGpu();
   const { samples } = openDataset(join(folder, 'data'));
@@ -161,7 +137,7 @@ for (const [what, spoil, expected] of [
   ['an empty class', (data: string) => rmSync(join(data, 'plate/test/good/000.png')), /has no PNG or JPEG images/],
 ] as const) {
   test(`${what} is found before the first step`, async () => {
-    const folder = scratch();
+    const folder = scratchFolder();
     const data = join(folder, 'data');
     writeTestDataset(data, { classes: ['plate'], good: 1, bad: 1, size: 40 });
     spoil(data);

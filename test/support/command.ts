@@ -1,0 +1,39 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const program = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+/** What a run of the command line left behind. */
+export interface CommandResult {
+  /** Exit code; null when it was killed. */
+  readonly code: number | null;
+  readonly output: string;
+  readonly errors: string;
+  readonly milliseconds: number;
+}
+
+/** Runs `mfp-clip` from source, in the project's folder. @param killAfter milliseconds after which it gets SIGKILL */
+export function command(args: readonly string[], killAfter?: number): Promise<CommandResult> {
+  const start = performance.now();
+  const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd: fileURLToPath(new URL('../../', import.meta.url)) });
+  let [output, errors] = ['', ''];
+  child.stdout.on('data', (data: Buffer) => (output += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
+  const timer = killAfter === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfter);
+  return new Promise((resolve) => {
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ code, output, errors, milliseconds: performance.now() - start });
+    });
+  });
+}
+
+/** A new folder that goes when the process ends. */
+export function scratchFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'mfp-clip-test-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
