@@ -8,10 +8,12 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkSamples, openDataset } from '../../src/data/dataset.ts';
 import { readImage, readMask } from '../../src/data/image.ts';
+import { UserError } from '../../src/errors.ts';
 import { categories } from '../../tools/dataset/catalogue.ts';
 import { captionOf } from '../../tools/dataset/captions.ts';
 import { defectKinds } from '../../tools/dataset/category.ts';
 import { maskOf } from '../../tools/dataset/mask.ts';
+import { RenderPool } from '../../tools/dataset/pool.ts';
 import { angleOf, cosine, exponential, logarithm2, power, randomFor, sine } from '../../tools/dataset/render/numbers.ts';
 import { largestShare, leastContrast, renderSample, smallestShare } from '../../tools/dataset/sample.ts';
 import { readSplit } from '../../tools/dataset/split.ts';
@@ -157,7 +159,7 @@ test('a written data set opens as MVTec-AD does', async () => {
   // Granite has no parts to miss.
   assert.is(manifest.images.length, 5 + 7);
   assert.is(rendered, 12);
-  assert.equal(seen, manifest.images.map(({ path }) => path));
+  assert.equal(seen.sort(), manifest.images.map(({ path }) => path).sort());
   const dataset = openDataset(out);
   assert.equal(dataset.problems, []);
   assert.equal(dataset.classes, ['granite', 'screw']);
@@ -171,6 +173,20 @@ test('a written data set opens as MVTec-AD does', async () => {
   assert.equal((await readImage(join(out, path))).pixels, expected.image);
   assert.equal((await readMask(join(out, path.replace('test', 'ground_truth').replace('.png', '_mask.png')))).values, expected.mask);
   assert.is(caption, expected.caption);
+});
+
+test('a pool of processes renders the same and hands errors on', async () => {
+  const pool = new RenderPool(2);
+  try {
+    const options = [1, 2, 3].map((seed) => ({ category: 'tile', defect: 'crack' as const, seed, size: 32 }));
+    const samples = await Promise.all(options.map((option) => pool.render(option)));
+    assert.equal(samples, options.map((option) => renderSample(option)));
+    const error = await errorOf(() => pool.render({ category: 'unicorn', defect: 'good', seed: 1 }));
+    assert.instance(error, UserError);
+    assert.match(error.message, /no category "unicorn"/);
+  } finally {
+    pool.close();
+  }
 });
 
 test('writing goes on where it stopped, repairs what changed and removes what is no longer planned', async () => {

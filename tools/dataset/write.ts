@@ -1,16 +1,21 @@
 // Writes the data set as folders and files in MVTec-AD's layout, with a manifest of what it is and how it was made.
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../../src/errors.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { encodePng } from '../../src/io/picture.ts';
 import type { DefectKind } from './category.ts';
+import { RenderPool } from './pool.ts';
 import { deriveSeed } from './render/numbers.ts';
 import { categoryOf, renderSample } from './sample.ts';
 
 /** Changes whenever the same seed would give another picture. */
 export const generatorVersion = 1;
+
+/** With fewer images than this, starting processes takes longer than they save. */
+const worthProcesses = 48;
 
 export const manifestName = 'manifest.json';
 
@@ -31,6 +36,10 @@ export interface DatasetPlan {
   /** Pixels per side. */
   readonly size: number;
   readonly seed: number;
+  /** Samples per pixel and axis; default 2, and 1 is a quarter of the work with rougher edges. */
+  readonly over?: number;
+  /** Processes that render; default: one per core. */
+  readonly processes?: number;
   /** Called after each image, with its path inside the data set. */
   readonly onImage?: (path: string) => void;
 }
@@ -53,6 +62,7 @@ export interface Manifest {
   readonly generator: 'mfp-clip tools/dataset';
   readonly version: number;
   readonly size: number;
+  readonly over: number;
   readonly seed: number;
   readonly images: readonly ManifestImage[];
 }
@@ -137,10 +147,10 @@ function readManifest(out: string): Manifest | undefined {
  * @throws UserError for an unknown category, a folder with other content, or files that cannot be written
  */
 export async function writeDataset(plan: DatasetPlan): Promise<WriteResult> {
-  const { out, size, seed, onImage } = plan;
+  const { out, size, seed, over = 2, processes = availableParallelism(), onImage } = plan;
   const planned = planImages(plan);
   const earlier = readManifest(out);
-  const same = earlier !== undefined && earlier.version === generatorVersion && earlier.size === size && earlier.seed === seed;
+  const same = earlier !== undefined && earlier.version === generatorVersion && earlier.size === size && earlier.over === over && earlier.seed === seed;
   const known = new Map((same ? earlier.images : []).map((image) => [image.path, image]));
   const wanted = new Set(planned.map(({ path }) => path));
   for (const { path, category, defect } of earlier?.images ?? []) {
@@ -149,16 +159,23 @@ export async function writeDataset(plan: DatasetPlan): Promise<WriteResult> {
     if (defect !== 'good') rmSync(join(out, maskPath(category, defect, path.split('/').at(-1)!.replace('.png', ''))), { force: true });
   }
   const images = planned.map(({ path, category, defect, seed: own }): ManifestImage => known.get(path) ?? { path, category, defect, seed: own, caption: '', sha256: '' });
-  const manifest = (): Manifest => ({ generator: 'mfp-clip tools/dataset', version: generatorVersion, size, seed, images });
+  const manifest = (): Manifest => ({ generator: 'mfp-clip tools/dataset', version: generatorVersion, size, over, seed, images });
   const save = (): Promise<void> => writeFileAtomic(join(out, manifestName), `${JSON.stringify(manifest(), undefined, 1)}\n`);
   // Before anything else, so that the folder is known to be ours.
   mkdirSync(out, { recursive: true });
   await save();
-  let rendered = 0;
-  for (const [index, { path, mask, category, defect, seed: own }] of planned.entries()) {
-    const present = images[index];
-    if (!fileMatches(join(out, path), present.sha256) || (mask && !fileMatches(join(out, mask), present.maskSha256 ?? ''))) {
-      const sample = renderSample({ category, defect, seed: own, size });
+  const due = planned.map(({ path, mask }, index) => {
+    const { sha256, maskSha256 = '' } = images[index];
+    return !fileMatches(join(out, path), sha256) || (mask !== undefined && !fileMatches(join(out, mask), maskSha256));
+  });
+  const rendered = due.filter((is) => is).length;
+  const pool = rendered >= worthProcesses && processes > 1 ? new RenderPool(processes) : undefined;
+  /** Writes one image that is due, and its mask. */
+  const write = async (index: number): Promise<void> => {
+    const { path, mask, category, defect, seed: own } = planned[index];
+    if (due[index]) {
+      const options = { category, defect, seed: own, size, over };
+      const sample = pool ? await pool.render(options) : renderSample(options);
       const picture = encodePng({ width: size, height: size, pixels: sample.image });
       let maskSha256: string | undefined;
       if (mask) {
@@ -171,11 +188,23 @@ export async function writeDataset(plan: DatasetPlan): Promise<WriteResult> {
       }
       await writeFileAtomic(join(out, path), picture);
       images[index] = { path, category, defect, seed: own, caption: sample.caption, sha256: hashOf(picture), ...(maskSha256 && { maskSha256 }) };
-      rendered++;
     }
     onImage?.(path);
-    const endOfCategory = planned[index + 1]?.category !== category;
-    if (endOfCategory && rendered) await save();
+  };
+  try {
+    // A category at a time: what a stopped run has written is known up to the last whole one.
+    for (let first = 0, end = 0; first < planned.length; first = end) {
+      while (end < planned.length && planned[end].category === planned[first].category) end++;
+      if (pool) {
+        const group = Array.from({ length: end - first }, (_, k) => write(first + k));
+        // All of them end before an error leaves here, so that nothing is written afterwards.
+        const failed = (await Promise.allSettled(group)).find((result) => result.status === 'rejected');
+        if (failed) throw failed.reason;
+      } else for (let index = first; index < end; index++) await write(index);
+      if (due.slice(first, end).includes(true)) await save();
+    }
+  } finally {
+    pool?.close();
   }
   removeEmptyFolders(out, earlier?.images ?? []);
   return { manifest: manifest(), rendered };
