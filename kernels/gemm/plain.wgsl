@@ -1,6 +1,6 @@
 // output = activation(a · b + bias + residual), the first rung of the ladder: one invocation per output element walks
 // along K. Every read of a is shared by a row of invocations and every read of b by a column, and nothing makes use of
-// that here; tiled.wgsl and subgroup.wgsl do.
+// that here; tiled.wgsl, subgroup.wgsl and narrow.wgsl do.
 //
 //   a                 [m, k]; with transpose_a [k, m]
 //   b                 [k, n]; with transpose_b [n, k]
@@ -19,16 +19,14 @@ struct Params {
   n: u32,
   k: u32,
   activation: u32,
-  has_bias: u32,
-  has_residual: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<Element>;
 @group(0) @binding(2) var<storage, read> b: array<Element>;
 @group(0) @binding(3) var<storage, read_write> output: array<Element>;
-@group(0) @binding(4) var<storage, read> bias: array<Element>;
-@group(0) @binding(5) var<storage, read> residual: array<Element>;
+@if(bias) @group(0) @binding(4) var<storage, read> bias: array<Element>;
+@if(residual) @group(0) @binding(5) var<storage, read> residual: array<Element>;
 
 override THREADS: u32 = 64;
 
@@ -58,11 +56,7 @@ fn main(
   for (var depth = 0u; depth < params.k; depth++) {
     sum += load_a(row, depth) * load_b(depth, column);
   }
-  if (params.has_bias != 0) {
-    sum += f32(bias[column]);
-  }
-  if (params.has_residual != 0) {
-    sum += f32(residual[i]);
-  }
+  @if(bias) { sum += f32(bias[column]); }
+  @if(residual) { sum += f32(residual[i]); }
   output[i] = Element(activated(sum, params.activation));
 }

@@ -23,27 +23,45 @@ function sizesOf(a: TensorType, b: TensorType, { transposeA, transposeB }: GemmA
   return { m: transposeA ? width : rows, n: b.shape[transposeB ? 0 : 1], k: transposeA ? rows : width };
 }
 
-/**
- * The epilogue's operands and params where the presence of a bias or a residual is a value and not a condition: one
- * pipeline then serves all cases, and on a CPU compiling it takes as long as many products. An absent one's place is
- * taken by b, which is not read there.
- */
-function epilogue({ inputs: [, b, bias, residual], outputs: [output], attributes }: OpCall<GemmAttributes>): { bindings: Record<string, Tensor>; params: Record<string, number> } {
+/** The epilogue's conditions and operands. */
+function epilogue({ inputs: [, , bias, residual], outputs: [output] }: OpCall<GemmAttributes>): { conditions: Record<string, boolean>; bindings: Record<string, Tensor> } {
   return {
-    bindings: { output, bias: bias ?? b!, residual: residual ?? b! },
-    params: { activation: activationKinds[attributes.activation], has_bias: bias ? 1 : 0, has_residual: residual ? 1 : 0 },
+    conditions: { f16: output.dtype === 'f16', bias: bias !== undefined, residual: residual !== undefined },
+    bindings: { output, ...(bias && { bias }), ...(residual && { residual }) },
   };
 }
 
 function plainKernel(call: OpCall<GemmAttributes>): KernelCall {
   const { inputs: [a, b], outputs: [output], attributes } = call;
-  const { bindings, params } = epilogue(call);
+  const { conditions, bindings } = epilogue(call);
   return {
     kernel: 'gemm/plain',
-    conditions: { f16: output.dtype === 'f16', transpose_a: attributes.transposeA, transpose_b: attributes.transposeB },
+    conditions: { ...conditions, transpose_a: attributes.transposeA, transpose_b: attributes.transposeB },
     bindings: { a: a!, b: b!, ...bindings },
-    params: { ...sizesOf(a!, b!, attributes), ...params },
+    params: { ...sizesOf(a!, b!, attributes), activation: activationKinds[attributes.activation] },
     workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
+  };
+}
+
+/** The most rows that gemm/narrow.wgsl takes. */
+const narrowRows = 4;
+
+function isNarrow({ inputs: [a, b], attributes }: OpCall<GemmAttributes>): boolean {
+  const { m, n } = sizesOf(a!, b!, attributes);
+  return m <= narrowRows && n % 4 === 0 && !attributes.transposeA && !attributes.transposeB;
+}
+
+function narrowKernel(call: OpCall<GemmAttributes>): KernelCall {
+  const { inputs: [a, b], attributes } = call;
+  const { m, n, k } = sizesOf(a!, b!, attributes);
+  const { conditions, bindings } = epilogue(call);
+  return {
+    kernel: 'gemm/narrow',
+    conditions,
+    constants: { ROWS: m },
+    bindings: { a: a!, b: b!, ...bindings },
+    params: { n, k, activation: activationKinds[attributes.activation] },
+    workgroups: foldWorkgroups(Math.ceil(n / 64)),
   };
 }
 
@@ -61,26 +79,25 @@ const largeTile: Tile = { GROUP_ROWS: 16, GROUP_COLUMNS: 16, ROW_VECTORS: 2, COL
 const smallTile: Tile = { GROUP_ROWS: 16, GROUP_COLUMNS: 16, ROW_VECTORS: 1, COLUMN_VECTORS: 1, STEP: 32 };
 
 function tiledKernel(call: OpCall<GemmAttributes>, tile: Tile): KernelCall {
-  const { inputs: [a, b, bias, residual], outputs: [output], attributes } = call;
+  const { inputs: [a, b], attributes } = call;
   const { m, n, k } = sizesOf(a!, b!, attributes);
+  const { conditions, bindings } = epilogue(call);
   const rowTiles = Math.ceil(m / (tile.GROUP_ROWS * tile.ROW_VECTORS * 4));
   const columnTiles = Math.ceil(n / (tile.GROUP_COLUMNS * tile.COLUMN_VECTORS * 4));
   return {
     kernel: 'gemm/tiled',
     conditions: {
-      f16: output.dtype === 'f16',
+      ...conditions,
       transpose_a: attributes.transposeA,
       transpose_b: attributes.transposeB,
       aligned_a: (attributes.transposeA ? m : k) % 4 === 0,
       aligned_b: (attributes.transposeB ? k : n) % 4 === 0,
       aligned_output: n % 4 === 0,
-      bias: bias !== undefined,
-      residual: residual !== undefined,
       activation: attributes.activation !== 'none',
     },
     // Compilers for CPUs take long over an unrolled body.
     constants: { ...tile, UNROLL: call.gpu.adapter.software ? 1 : 4 },
-    bindings: { a: a!, b: b!, output, ...(bias && { bias }), ...(residual && { residual }) },
+    bindings: { a: a!, b: b!, ...bindings },
     params: { m, n, k, activation: activationKinds[attributes.activation], row_tiles: rowTiles },
     workgroups: foldWorkgroups(rowTiles * columnTiles),
   };
@@ -130,9 +147,8 @@ function panelsOf(call: OpCall<GemmAttributes>, operand: Tensor, rows: number, d
 }
 
 function subgroupKernels(call: OpCall<GemmAttributes>): KernelCall[] {
-  const { inputs: [a, b], outputs: [output], attributes } = call;
+  const { inputs: [a, b, bias, residual], outputs: [output], attributes } = call;
   const { m, n, k } = sizesOf(a!, b!, attributes);
-  const { bindings, params } = epilogue(call);
   const lanes = subgroupLanes(call)!;
   const width = 4 * lanes;
   const left = panelsOf(call, a!, m, k, attributes.transposeA, width);
@@ -145,8 +161,22 @@ function subgroupKernels(call: OpCall<GemmAttributes>): KernelCall[] {
       kernel: 'gemm/subgroup',
       conditions: { f16: output.dtype === 'f16', aligned: n % 4 === 0 },
       constants: { LANES: lanes },
-      bindings: { a: left.tensor, b: right.tensor, ...bindings },
-      params: { m, n, k, ...params, row_tiles: rowTiles, a_step: left.step, a_panel: left.panel, b_step: right.step, b_panel: right.panel },
+      // One pipeline serves with and without bias and residual, because a CPU takes as long to compile it as to run many
+      // products. An absent one's place is taken by b, which is not read there.
+      bindings: { a: left.tensor, b: right.tensor, output, bias: bias ?? b!, residual: residual ?? b! },
+      params: {
+        m,
+        n,
+        k,
+        activation: activationKinds[attributes.activation],
+        has_bias: bias ? 1 : 0,
+        has_residual: residual ? 1 : 0,
+        row_tiles: rowTiles,
+        a_step: left.step,
+        a_panel: left.panel,
+        b_step: right.step,
+        b_panel: right.panel,
+      },
       workgroups: foldWorkgroups(rowTiles * Math.ceil(n / width)),
     },
   ];
@@ -194,15 +224,22 @@ export const gemmOp = defineOp<GemmAttributes>({
       kernels: subgroupKernels,
     },
     {
+      name: 'narrow',
+      purpose: 'K split over a workgroup: up to four rows',
+      supports: isNarrow,
+      kernels: (call) => [narrowKernel(call)],
+    },
+    {
       name: 'plain',
       purpose: 'one invocation per output element: what the others are checked against',
       kernels: (call) => [plainKernel(call)],
     },
   ],
-  preferred({ gpu, inputs: [a, b], attributes }) {
-    if (gpu.adapter.software) return 'subgroup';
-    const { m, n } = sizesOf(a!, b!, attributes);
-    // A tile each for two workgroups on each of a large GPU's processors.
+  preferred(call) {
+    if (isNarrow(call)) return 'narrow';
+    if (call.gpu.adapter.software) return 'subgroup';
+    const { m, n } = sizesOf(call.inputs[0]!, call.inputs[1]!, call.attributes);
+    // Enough large tiles to give two to each processor of a large GPU.
     return Math.ceil(m / 128) * Math.ceil(n / 128) >= 256 ? 'tiled' : 'tiled_small';
   },
   cost(inputs, outputs, attributes) {
