@@ -257,6 +257,11 @@ test('masks are resized to the nearest pixel', () => {
   assert.equal(Array.from(resizeMask({ width: 3, height: 2, values }, 3)), [0, 1, 0, 0, 0, 1, 0, 0, 1]);
   assert.equal(Array.from(resizeMask({ width: 3, height: 2, values }, 2)), [0, 0, 0, 1]);
   assert.equal(Array.from(resizeMask({ width: 3, height: 2, values }, 1)), [0]);
+  // Where a centre falls between two pixels, Pillow's rounding errors decide: what Image.resize gives there.
+  const column = (from: number, to: number, target: number): number => Array.from({ length: from }, (_, x) => x).findIndex((x) => resizeMask({ width: from, height: 1, values: Uint8Array.from({ length: from }, (_, at) => Number(at === x)) }, to)[target] === 1);
+  assert.is(column(44, 35, 17), 21);
+  assert.is(column(1024, 518, 129), 255);
+  assert.is(column(1024, 518, 388), 767);
 });
 
 test.run();
