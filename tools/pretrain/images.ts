@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startProgress } from '../../src/cli/progress.ts';
+import { classWords } from '../../src/data/dataset.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { captionOf } from '../dataset/captions.ts';
@@ -94,7 +95,7 @@ export class CaptionedImages {
   /** Captions of all concepts, many each, for learning a vocabulary. */
   allCaptions(): string[] {
     const random = new RandomSource(0);
-    return this.concepts.flatMap(({ category, defect }) => Array.from({ length: 60 }, () => captionOf(category.words, defect, random)));
+    return this.concepts.flatMap(({ category, defect }) => Array.from({ length: 60 }, () => captionOf(classWords(category.name), defect, random)));
   }
 
   /**
@@ -107,7 +108,7 @@ export class CaptionedImages {
     const order = random.shuffled(this.concepts.map((_, i) => i));
     return order.slice(0, count).map((concept) => {
       const { category, defect } = this.concepts[concept];
-      return { pixels: this.#view(random, concept, size), caption: captionOf(category.words, defect, random), concept };
+      return { pixels: this.#view(random, concept, size), caption: captionOf(classWords(category.name), defect, random), concept };
     });
   }
 
@@ -116,7 +117,7 @@ export class CaptionedImages {
     return Array.from({ length: count }, () => {
       const concept = random.integer(0, this.concepts.length - 1);
       const { category, defect } = this.concepts[concept];
-      return { pixels: this.#view(random, concept, size), caption: captionOf(category.words, defect, random), concept };
+      return { pixels: this.#view(random, concept, size), caption: captionOf(classWords(category.name), defect, random), concept };
     });
   }
 
