@@ -6,7 +6,7 @@ import { type EvaluationTimes, evaluateShard } from '../eval/evaluate.ts';
 import { modelFiles, softwareVersion } from '../eval/identity.ts';
 import { type EvaluationResults, mergeStates } from '../eval/results.ts';
 import { type Shard, wholeShard } from '../eval/state.ts';
-import { hasUndefined, resultsTable, undefinedNote, writeResults } from '../eval/tables.ts';
+import { resultNotes, resultsTable, writeResults } from '../eval/tables.ts';
 import { formatBytes } from '../gpu/memory.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { type ModelFlags, listOfNames, modelOptions, prepareOut, wholeNumber, withModel } from './options.ts';
@@ -42,7 +42,7 @@ export function stateFile(out: string, { index, count }: Shard): string {
 export async function presentResults(out: string, results: EvaluationResults): Promise<void> {
   await writeResults(out, results);
   process.stdout.write(resultsTable(results));
-  if (hasUndefined(results)) process.stdout.write(`${undefinedNote}\n`);
+  for (const note of resultNotes(results)) process.stdout.write(`${note}\n`);
 }
 
 /** Adds the times of this run to those of the shard: they are no part of the results, which are the same however long they took. */

@@ -165,6 +165,7 @@ const words = new Uint32Array(floats.buffer);
  * class of MVTec-AD at 518 × 518, some 150 images, about 200 MB.
  */
 export class ExactPixels implements PixelRankings {
+  readonly bins = null;
   readonly #normal: Float32Array;
   readonly #abnormal: Float32Array;
   readonly #weights: Float64Array;

@@ -14,6 +14,8 @@ export interface PixelRankings {
   pixels(): Ranking;
   /** The same with each defect region weighing 1, spread evenly over its pixels: for the per-region overlap. */
   overlap(): Ranking;
+  /** Number of bins that the scores lie in; null where nothing is lost to bins. */
+  readonly bins: number | null;
 }
 
 /**
@@ -81,6 +83,17 @@ export class PixelCounts implements PixelRankings {
 
   overlap(): Ranking {
     return rankHistogram(Float64Array.from(this.overlapped, (weight) => Number(weight) / overlapUnit), this.normal, { thresholdOf: lowestScore, tied: this.#tied });
+  }
+
+  get bins(): number | null {
+    let used = 0;
+    let shared = 0;
+    for (let bin = 0; bin < SCORE_BINS; bin++) {
+      if (this.most[bin] < this.least[bin]) continue;
+      used++;
+      if (!this.#tied(bin)) shared++;
+    }
+    return shared ? used : null;
   }
 
   readonly #tied = (bin: number): boolean => this.least[bin] === this.most[bin];

@@ -44,6 +44,8 @@ export interface ClassResults {
   readonly defects: Readonly<Record<string, number>>;
   /** Connected regions of all masks. */
   readonly regions: number;
+  /** Number of bins that the pixels' scores lie in; null where no bin holds different scores, as in an exact evaluation. */
+  readonly pixelBins: number | null;
   readonly metrics: Metrics;
   /** The scores from which an image, and a pixel, must be called abnormal to reach the F1s in `metrics`. */
   readonly f1Thresholds: { readonly image: number | null; readonly pixel: number | null };
@@ -92,6 +94,7 @@ function classResults(name: string, images: readonly ImageRecord[], regions: num
     abnormalImages: imageRanking.positives,
     defects: Object.fromEntries([...defects].sort(([a], [b]) => (a < b ? -1 : 1))),
     regions,
+    pixelBins: pixels.bins,
     metrics: {
       imageAuroc: image?.auroc ?? null,
       imageAveragePrecision: image?.averagePrecision ?? null,

@@ -27,6 +27,19 @@ export function hasUndefined({ classes }: EvaluationResults): boolean {
 /** What the dash in a table says. */
 export const undefinedNote = `${noValue}: not defined, because the class has no normal or no abnormal images (or pixels); the mean leaves it out.`;
 
+/** Scores in fewer bins than this are too close for streamed pixel metrics to be trusted to the fourth digit. */
+const fewBins = 1000;
+
+/** What has to be said below a table: one sentence each. */
+export function resultNotes(results: EvaluationResults): string[] {
+  const notes = hasUndefined(results) ? [undefinedNote] : [];
+  const coarse = results.classes.filter(({ pixelBins }) => pixelBins !== null && pixelBins < fewBins);
+  if (coarse.length) {
+    notes.push(`Pixel scores so close that they share few bins (${coarse.map(({ class: name, pixelBins }) => `${name}: ${pixelBins}`).join(', ')}): the pixel metrics there are rough. --exact sorts all pixels instead.`);
+  }
+  return notes;
+}
+
 /** `results.md`. */
 export function resultsMarkdown(results: EvaluationResults): string {
   const { identity, proLimit } = results;
@@ -36,7 +49,9 @@ export function resultsMarkdown(results: EvaluationResults): string {
 
 ${resultsTable(results)}
 Metrics in percent: I- by image, P- by pixel, AUPRO up to a false positive rate of ${proLimit}, over 8-connected regions.
-${hasUndefined(results) ? `${undefinedNote}\n` : ''}
+${resultNotes(results)
+  .map((note) => `\n${note}\n`)
+  .join('')}
 - Data: ${data.images} images in the layout of ${data.layout}, fingerprint ${data.fingerprint}
 - Model: maps of ${model.size} × ${model.size} pixels, ${model.precision}${files ? `; fingerprints: ${files}` : ''}
 - Pixel metrics: ${exact ? 'exact, from all pixels sorted' : 'from histograms of 65,536 bins'}

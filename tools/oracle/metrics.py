@@ -120,7 +120,10 @@ def make(name, distribution, labels, random):
 
 
 def check(run, data):
-    """Prints the metrics of every class that differ from those of a run. True if none does."""
+    """Prints the metrics of every class that differ from those of a run. True if none does.
+
+    Streamed pixel metrics of a class whose scores share few bins are rough, as the run itself says; these are printed alone.
+    """
     run, data = Path(run), Path(data)
     results = json.loads((run / 'results.json').read_text())
     tolerance = 1e-6 if results['identity']['exact'] else 1e-4
@@ -147,9 +150,11 @@ def check(run, data):
         for key, value in expected.items():
             given = found['metrics'][key]
             error = float('inf') if (value is None) != (given is None) else 0.0 if value is None else abs(value - given)
-            worst = max(worst, error)
+            rough = key.startswith(('pixel', 'aupro')) and (found['pixelBins'] or 65536) < 1000
+            if not rough:
+                worst = max(worst, error)
             if error > tolerance:
-                print(f'{found["class"]} {key}: {given}, expected {value}')
+                print(f'{found["class"]} {key}: {given}, expected {value}{" (rough: few bins)" if rough else ""}')
     print(f'{len(results["classes"])} classes, largest difference {worst:.1e}, allowed {tolerance}')
     return worst <= tolerance
 
