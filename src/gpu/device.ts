@@ -69,6 +69,11 @@ export async function listAdapters(): Promise<string[]> {
   }
 }
 
+/** What a sleeping event loop waits on; nobody ever wakes it before its time. */
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+/** Longest sleep between two polls of a software adapter, in milliseconds. */
+const longestPause = 1;
+
 /** A device with its memory pool and pipeline cache: everything that the layers above need of WebGPU. */
 export class Gpu {
   readonly device: GPUDevice;
@@ -233,7 +238,7 @@ export class Gpu {
       encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
       this.device.queue.submit([encoder.finish()]);
       try {
-        await staging.mapAsync(GPUMapMode.READ);
+        await this.#leaveCpu(staging.mapAsync(GPUMapMode.READ));
       } catch (error) {
         this.check();
         throw error;
@@ -244,6 +249,34 @@ export class Gpu {
       return result;
     } finally {
       staging.destroy();
+    }
+  }
+
+  /** Waits for all work submitted so far. */
+  async finish(): Promise<void> {
+    await this.#leaveCpu(this.device.queue.onSubmittedWorkDone());
+    this.check();
+  }
+
+  /**
+   * Waits for work of the adapter. While a promise of Dawn's is open, its binding for Node polls in every turn of the event
+   * loop and keeps one core busy with it, a core that an adapter that runs on the CPU could use. So the loop is put to
+   * sleep between the polls: for an eighth of the time waited so far, and never so long that other events notice.
+   */
+  async #leaveCpu<T>(work: Promise<T>): Promise<T> {
+    if (!this.adapter.software) return work;
+    const start = performance.now();
+    let open = true;
+    const pause = (): void => {
+      if (!open) return;
+      Atomics.wait(sleeper, 0, 0, Math.min(longestPause, (performance.now() - start) / 8));
+      setImmediate(pause);
+    };
+    setImmediate(pause);
+    try {
+      return await work;
+    } finally {
+      open = false;
     }
   }
 

@@ -165,7 +165,7 @@ export class VariantTable {
           if (gpu.timestamps) return (await timeSequence(gpu, sequence, op.name)).reduce((a, b) => a + b, 0) / 1e6;
           const start = performance.now();
           await runSequence(gpu, sequence, op.name);
-          await gpu.device.queue.onSubmittedWorkDone();
+          await gpu.finish();
           return performance.now() - start;
         };
         // The first run is not counted: lavapipe compiles a kernel when it first runs, for longer than most of them take.
@@ -178,7 +178,7 @@ export class VariantTable {
         sequence.uniforms?.destroy();
       }
     } finally {
-      await gpu.device.queue.onSubmittedWorkDone();
+      await gpu.finish();
       for (const unused of temporary) freeTensor(gpu, unused);
     }
     const variant = Object.keys(milliseconds).reduce((a, b) => (milliseconds[b] < milliseconds[a] ? b : a));
