@@ -1,5 +1,6 @@
-// A picture of many samples side by side, to look at: a row per category, good ones first, then each defect and its mask.
-import { createPicture, drawText, encodePng, type Picture, placePicture, resizePicture } from '../../src/io/picture.ts';
+// A picture of many samples side by side, to look at: a row per category, good ones first, then each defect over its mask.
+import { createPicture, drawText, encodePng, placePicture, resizePicture } from '../../src/io/picture.ts';
+import { maskPicture } from './mask.ts';
 import { deriveSeed } from './render/numbers.ts';
 import { categoryOf, renderSample } from './sample.ts';
 
@@ -28,22 +29,17 @@ export function contactSheet({ categories, good, size, seed, onImage }: ContactS
     });
   });
   const columns = Math.max(...rows.map((row) => row.length));
-  const inset = Math.round(size / 3);
-  const sheet = createPicture(columns * (size + gap) + gap, rows.length * (size + gap + label) + gap, [24, 24, 26]);
+  const small = Math.round(size / 2);
+  const height = label + size + gap + small + gap;
+  const sheet = createPicture(columns * (size + gap) + gap, rows.length * height + gap, [24, 24, 26]);
   for (const [y, row] of rows.entries()) {
-    const top = gap + y * (size + gap + label);
+    const top = gap + y * height;
     for (const [x, { defect, sample }] of row.entries()) {
       const left = gap + x * (size + gap);
-      drawText(sheet, defect === 'good' ? categories[y].replace(/_/g, ' ') : defect.replace(/_/g, ' '), left, top + 2, 8, [220, 220, 220]);
+      drawText(sheet, (defect === 'good' ? categories[y] : defect).replace(/_/g, ' '), left, top + 2, 8, [220, 220, 220]);
       placePicture(sheet, { width: size, height: size, pixels: sample.image }, left, top + label);
-      if (defect !== 'good') placePicture(sheet, resizePicture(maskPicture(sample.mask, size), inset, inset), left + size - inset, top + label + size - inset);
+      if (defect !== 'good') placePicture(sheet, resizePicture(maskPicture(sample.mask, size), small, small), left, top + label + size + gap);
     }
   }
   return encodePng(sheet);
-}
-
-function maskPicture(mask: Uint8Array, size: number): Picture {
-  const picture = createPicture(size, size, [0, 0, 0]);
-  for (let i = 0; i < mask.length; i++) if (mask[i]) picture.pixels.fill(255, i * 3, i * 3 + 3);
-  return picture;
 }

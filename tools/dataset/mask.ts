@@ -1,4 +1,5 @@
 // The mask of a defect: where a photo with it differs from the same photo without it.
+import { createPicture, type Picture } from '../../src/io/picture.ts';
 
 /** Differences that a person sees, in display levels (0 to 255). */
 const seen = 11;
@@ -92,4 +93,11 @@ export function maskOf(difference: Float32Array, size: number): Uint8Array {
     if (!touchesBorder) for (const i of gap) mask[i] = 1;
   }
   return mask;
+}
+
+/** A mask in black and white. */
+export function maskPicture(mask: Uint8Array, size: number): Picture {
+  const picture = createPicture(size, size, [0, 0, 0]);
+  for (let i = 0; i < mask.length; i++) if (mask[i]) picture.pixels.fill(255, i * 3, i * 3 + 3);
+  return picture;
 }

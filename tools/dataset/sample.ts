@@ -42,8 +42,9 @@ export interface RenderedSample {
 /** Bounds of a defect's share of the picture. */
 export const smallestShare = 0.0005;
 export const largestShare = 0.25;
-/** Least mean difference inside a mask, in display levels. */
-export const leastContrast = 10;
+/** Mean difference inside a mask, in display levels, that a defect should have, and that it has at least, in a dull or dark scene. */
+export const goodContrast = 10;
+const leastContrast = 6;
 /** Draws of a defect until one is visible and of a sensible size. */
 const attempts = 24;
 
@@ -114,7 +115,8 @@ export function renderSample({ category: name, defect, seed, size = 256, over = 
   shade(good.surface, lighting, good.radiance, whole);
   const photo = expose(good.surface, good.radiance, camera, frame, undefined, noiseStart);
   if (defect === 'good') return { size, image: photo.pixels, mask: new Uint8Array(size * size), caption };
-  for (let attempt = 0; attempt < attempts; attempt++) {
+  let best: Composed | undefined;
+  for (let attempt = 0; attempt < attempts && !(best && best.contrast >= goodContrast); attempt++) {
     const random = randomFor(seed, name, defect, attempt);
     const extent = random.uniform();
     // Later attempts are clearer: what was drawn before could hardly be seen, or was out of bounds.
@@ -133,8 +135,9 @@ export function renderSample({ category: name, defect, seed, size = 256, over = 
     shade(surface, lighting, radiance, area);
     const hurt = expose(surface, radiance, camera, frame, photo.metering, noiseStart);
     const sample = compose(photo, hurt, size);
-    if (sample) return { size, ...sample, caption };
+    if (sample && sample.contrast > (best?.contrast ?? leastContrast)) best = sample;
   }
+  if (best) return { size, image: best.image, mask: best.mask, caption };
   throw new Error(`renderSample: no visible ${defect} on ${name} with seed ${seed} in ${attempts} attempts`);
 }
 
@@ -147,8 +150,16 @@ function copyRadiance(radiance: Scene['radiance']): Scene['radiance'] {
   return [copy(radiance[0]), copy(radiance[1]), copy(radiance[2])];
 }
 
-/** The defect's pixels in the good picture, if the defect is large enough, small enough and visible. */
-function compose(good: Exposed, hurt: Exposed, size: number): { readonly image: Uint8Array; readonly mask: Uint8Array } | undefined {
+/** A picture with a defect. */
+interface Composed {
+  readonly image: Uint8Array;
+  readonly mask: Uint8Array;
+  /** Mean difference inside the mask. */
+  readonly contrast: number;
+}
+
+/** The defect's pixels in the good picture, if the defect is large and small enough. */
+function compose(good: Exposed, hurt: Exposed, size: number): Composed | undefined {
   const difference = differenceOf(good.clean, hurt.clean);
   const mask = maskOf(difference, size);
   let area = 0;
@@ -159,11 +170,11 @@ function compose(good: Exposed, hurt: Exposed, size: number): { readonly image: 
     sum += difference[i];
   }
   const share = area / mask.length;
-  if (share < smallestShare || share > largestShare || area < 6 || sum / area < leastContrast) return undefined;
+  if (share < smallestShare || share > largestShare || area < 6) return undefined;
   const image = good.pixels.slice();
   for (let i = 0; i < mask.length; i++) {
     if (!mask[i]) continue;
     for (let c = 0; c < 3; c++) image[i * 3 + c] = hurt.pixels[i * 3 + c];
   }
-  return { image, mask };
+  return { image, mask, contrast: sum / area };
 }

@@ -7,6 +7,7 @@ import { UserError } from '../../src/errors.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { encodePng } from '../../src/io/picture.ts';
 import type { DefectKind } from './category.ts';
+import { maskPicture } from './mask.ts';
 import { RenderPool } from './pool.ts';
 import { deriveSeed } from './render/numbers.ts';
 import { categoryOf, renderSample } from './sample.ts';
@@ -179,9 +180,7 @@ export async function writeDataset(plan: DatasetPlan): Promise<WriteResult> {
       const picture = encodePng({ width: size, height: size, pixels: sample.image });
       let maskSha256: string | undefined;
       if (mask) {
-        const pixels = new Uint8Array(size * size * 3);
-        for (let i = 0; i < sample.mask.length; i++) if (sample.mask[i]) pixels.fill(255, i * 3, i * 3 + 3);
-        const bytes = encodePng({ width: size, height: size, pixels });
+        const bytes = encodePng(maskPicture(sample.mask, size));
         maskSha256 = hashOf(bytes);
         // The mask first: an image without one would look like a mistake in the data set.
         await writeFileAtomic(join(out, mask), bytes);

@@ -41,7 +41,7 @@ export const bottleCap: Category = {
     const noPrint = missing !== undefined && missing.severity < 0.6;
     const flatFrom = missing && !noPrint ? missing.random.uniform(0, TAU) : 9;
     const angle = moved ? moved.random.uniform(0.3, 1) * (chance(moved.random, 0.5) ? 1 : -1) : 0;
-    const [shiftX, shiftY] = moved ? [0.12 * moved.severity + 0.1, moved.random.uniform(-0.12, 0.12)] : [0, 0];
+    const [shiftX, shiftY] = moved ? [0.06 + 0.06 * moved.severity, moved.random.uniform(-0.08, 0.08)] : [0, 0];
     const [c, s] = [cosine(angle), sine(angle)];
     surface.core = { colour: metal, rough: 0.35, metal: 1 };
     for (let i = 0; i < surface.count; i++) {

@@ -49,6 +49,8 @@ export const knittedFabric: Category = {
       const round = Math.max(0, 1 - (across / thick) * (across / thick));
       let h = 1.4 * pulled + Math.sqrt(round) * (0.55 + 0.45 * Math.max(0, 1 - leg * leg)) + 0.25 * (1 - Math.abs(fa) * 2);
       let shade = 0.62 + 0.38 * Math.sqrt(round);
+      // Its neighbours are dragged down with it and lie in its shadow.
+      shade *= 1 - 0.5 * pulled * Math.abs(fa) * 2;
       if (missing && within) {
         // A ladder: bare rungs across.
         const rung = cosine((b - Math.floor(b) - 0.5) * TAU);

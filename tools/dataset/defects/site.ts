@@ -31,13 +31,13 @@ export interface Point {
 }
 
 /** Sample index at a point of the picture, or -1 outside. */
-export function sampleAt(surface: Surface, x: number, y: number): number {
+function sampleAt(surface: Surface, x: number, y: number): number {
   const column = Math.floor((x + 1) / surface.unit);
   const row = Math.floor((y + 1) / surface.unit);
   return column < 0 || row < 0 || column >= surface.side || row >= surface.side ? -1 : row * surface.side + column;
 }
 
-export function onThing(surface: Surface, x: number, y: number): boolean {
+function onThing(surface: Surface, x: number, y: number): boolean {
   const i = sampleAt(surface, x, y);
   return i >= 0 && surface.part[i] > 0;
 }

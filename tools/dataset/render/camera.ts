@@ -34,7 +34,7 @@ export function drawCamera(random: RandomSource): Camera {
     exposure: scaled(random, 0.13, 0.27),
     blur: chance(random, 0.15) ? random.uniform(0.008, 0.014) : random.uniform(0.002, 0.008),
     focus: random.uniform(0.5, 1),
-    defocus: chance(random, 0.35) ? random.uniform(0.008, 0.05) : 0,
+    defocus: chance(random, 0.35) ? random.uniform(0.008, 0.03) : 0,
     vignette: random.uniform(0.02, 0.22),
     vignetteX: random.uniform(-0.2, 0.2),
     vignetteY: random.uniform(-0.2, 0.2),

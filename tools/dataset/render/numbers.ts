@@ -60,7 +60,7 @@ const powersOfTwo = Float64Array.from({ length: 401 }, (_, i) => {
 });
 
 /** 2 to the power x, relative error below 1e-7. */
-export function exponential2(x: number): number {
+function exponential2(x: number): number {
   const whole = Math.floor(clamp(x, -200, 199));
   const f = clamp(x, -200, 200) - whole;
   return powersOfTwo[whole + 200] * (1 + f * (0.693147181 + f * (0.240226507 + f * (0.055504109 + f * (0.009618129 + f * (0.001333356 + f * (0.000154035 + f * (0.00001525273 + f * 0.00000132154))))))));

@@ -1,6 +1,5 @@
 // What a category gets to build a scene on.
 import type { RandomSource } from '../../../src/tensor/random.ts';
-import { boxBlur } from './blur.ts';
 import { type Rgb, srgb, vary } from './colour.ts';
 import { fractalField, Noise } from './noise.ts';
 import { chance, PI, pick, TAU } from './numbers.ts';
@@ -74,11 +73,6 @@ export class Stage {
     backdrop.copyFrom(surface);
     surface.backdrop = backdrop;
   }
-
-  /** Smooths heights over a radius in picture units; for pressed or moulded shapes. */
-  relax(radius: number): void {
-    boxBlur(this.surface.height, this.surface.side, radius / this.surface.unit, this.surface.height);
-  }
 }
 
 /** What things are laid on to be photographed. */
@@ -98,7 +92,7 @@ function layGround(stage: Stage, kind: Ground): void {
   else if (kind === 'grey') [colour, mottle] = [vary(random, pick(random, [srgb(150, 152, 153), srgb(120, 124, 130), srgb(168, 160, 148), srgb(110, 128, 120)]), 0.15, 0.04), 0.05];
   else if (kind === 'dark') [colour, rough, mottle] = [vary(random, srgb(38, 38, 41), 0.25, 0.06), random.uniform(0.45, 0.9), 0.12];
   else if (kind === 'steel') [colour, rough, metal, relief, mottle] = [vary(random, srgb(176, 178, 182), 0.05, 0.01), random.uniform(0.38, 0.5), 1, 0.0003, 0.04];
-  else if (kind === 'felt') [colour, relief, mottle] = [vary(random, pick(random, [srgb(74, 90, 76), srgb(66, 74, 94), srgb(96, 92, 88), srgb(104, 72, 66)]), 0.15, 0.05), 0.002, 0.12];
+  else if (kind === 'felt') [colour, relief, mottle] = [vary(random, pick(random, [srgb(80, 90, 80), srgb(70, 76, 90), srgb(96, 92, 88), srgb(104, 72, 66)]), 0.15, 0.05), 0.002, 0.12];
   else [colour, relief, mottle] = [vary(random, pick(random, [srgb(52, 54, 56), srgb(40, 74, 66), srgb(60, 60, 54)]), 0.15, 0.04), 0.0008, 0.08];
   const angle = random.uniform(0, PI);
   const { u, v } = surface.coordinates({ angle, scale: 1, x: 0, y: 0, tiltX: 0, tiltY: 0 });
