@@ -9,6 +9,8 @@ import { type Shard, wholeShard } from '../eval/state.ts';
 import { resultNotes, resultsTable, writeResults } from '../eval/tables.ts';
 import { formatBytes } from '../gpu/memory.ts';
 import { writeFileAtomic } from '../io/files.ts';
+import { type ReportPanels, writeReport } from '../report/html.ts';
+import { makePanels, mapsOfModel } from '../report/panels.ts';
 import { type ModelFlags, listOfNames, modelOptions, prepareOut, wholeNumber, withModel } from './options.ts';
 import { formatDuration, startProgress } from './progress.ts';
 import { openChecked } from './train.ts';
@@ -22,6 +24,7 @@ interface EvalFlags extends ModelFlags {
   readonly shard?: Shard;
   readonly maps?: boolean;
   readonly check?: boolean;
+  readonly report: boolean;
   readonly saveEvery: number;
 }
 
@@ -38,11 +41,17 @@ export function stateFile(out: string, { index, count }: Shard): string {
   return join(out, 'shards', `${index}-of-${count}.safetensors`);
 }
 
-/** Writes the files of an evaluation and prints its table. */
-export async function presentResults(out: string, results: EvaluationResults): Promise<void> {
+/**
+ * Writes the files of an evaluation and prints its table.
+ *
+ * @param pictures those of `report.html`; undefined: no report
+ */
+export async function presentResults(out: string, results: EvaluationResults, pictures: ReportPanels | undefined): Promise<void> {
+  if (pictures) await writeReport(out, results, pictures);
   await writeResults(out, results);
   process.stdout.write(resultsTable(results));
   for (const note of resultNotes(results)) process.stdout.write(`${note}\n`);
+  if (pictures) process.stderr.write(`mfp-clip: the report is ${join(out, 'report.html')}\n`);
 }
 
 /** Adds the times of this run to those of the shard: they are no part of the results, which are the same however long they took. */
@@ -78,6 +87,8 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   let progress: ReturnType<typeof startProgress> | undefined;
   let finished = false;
   let times: EvaluationTimes;
+  let results: EvaluationResults | undefined;
+  let pictures: ReportPanels | undefined;
   try {
     const evaluation = await evaluateShard(detector, dataset, {
       batch: flags.batch,
@@ -115,6 +126,11 @@ async function evaluate(flags: EvalFlags): Promise<void> {
         software: softwareVersion,
       });
     }
+    if (finished && shard.count === 1) {
+      results = await mergeStates([state]);
+      // While the model is at hand: the maps of the few images that the report shows are computed again.
+      if (flags.report) pictures = { panels: await makePanels(results, dataset.root, mapsOfModel(detector, dataset.root, flags.batch)) };
+    }
   } finally {
     progress?.stop();
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
@@ -123,10 +139,10 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   if (!finished) {
     process.stderr.write('mfp-clip: stopped. The same command goes on from here.\n');
     process.exitCode = signalled === 'SIGTERM' ? 143 : 130;
-  } else if (shard.count === 1) await presentResults(out, await mergeStates([state]));
+  } else if (results) await presentResults(out, results, pictures);
   else {
     const waiting = Array.from({ length: shard.count }, (_, i) => ({ index: i + 1, count: shard.count })).filter((other) => !existsSync(stateFile(out, other)));
-    process.stderr.write(`mfp-clip: shard ${shard.index}/${shard.count} is done: ${state}. ${waiting.length ? 'When all are there' : 'All are there'}: mfp-clip merge ${out} --out ${out}\n`);
+    process.stderr.write(`mfp-clip: shard ${shard.index}/${shard.count} is done: ${state}. ${waiting.length ? 'When all are there' : 'All are there'}: mfp-clip merge ${out} --data ${flags.data} --out ${out}\n`);
   }
 }
 
@@ -135,7 +151,7 @@ export function evalCommand(): Command {
   const command = new Command('eval')
     .description('measure a model on the test split of a data set (MVTec-AD, VisA, or a folder in MVTec\'s layout); run again, it goes on where it stopped')
     .requiredOption('--data <folder>', 'data set to evaluate on')
-    .requiredOption('--out <folder>', 'folder of the run: results.json, results.csv, results.md, and the state in shards/');
+    .requiredOption('--out <folder>', 'folder of the run: results.json, results.csv, results.md, report.html, and the state in shards/');
   return withModel(command)
     .option('--mfp <file>', 'trained mfp.safetensors; without it: plain zero-shot CLIP')
     .option('--classes <list>', 'classes to evaluate, separated by commas; default: all', listOfNames)
@@ -144,6 +160,7 @@ export function evalCommand(): Command {
     .option('--shard <i/n>', 'evaluate the i-th of n parts, for merge to put together; default: everything', shardOf)
     .option('--maps', 'keep the maps as NumPy arrays in the run\'s folder: maps/CLASS/DEFECT/NAME.npy')
     .option('--check', 'read all images and masks before the first is evaluated')
+    .option('--no-report', 'do not write report.html')
     .option('--save-every <seconds>', 'time between writes of the state', wholeNumber(1), 60)
     .action(evaluate);
 }

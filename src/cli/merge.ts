@@ -1,8 +1,12 @@
 import { Command } from 'commander';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { openDataset } from '../data/dataset.ts';
 import { UserError } from '../errors.ts';
-import { mergeStates } from '../eval/results.ts';
+import { dataIdentity } from '../eval/identity.ts';
+import { type EvaluationResults, mergeStates } from '../eval/results.ts';
+import type { ReportPanels } from '../report/html.ts';
+import { makePanels, mapsOfFolder } from '../report/panels.ts';
 import { presentResults } from './eval.ts';
 import { prepareOut } from './options.ts';
 
@@ -18,11 +22,30 @@ function statesIn(path: string): string[] {
   return files.sort(new Intl.Collator('en', { numeric: true }).compare).map((name) => join(folder, name));
 }
 
-async function merge(paths: string[], { out }: { readonly out: string }): Promise<void> {
+interface MergeFlags {
+  readonly out: string;
+  readonly data?: string;
+  readonly report: boolean;
+}
+
+/** The pictures of the report: photos of the data set under the maps that the shards kept. Without either there are none. */
+async function picturesOf(results: EvaluationResults, { out, data }: MergeFlags): Promise<ReportPanels> {
+  const maps = join(out, 'maps');
+  if (data === undefined || !existsSync(maps)) {
+    return { missing: 'they need the maps and the photos. Evaluate the shards with --maps into the folder that --out of merge names, and give merge the data set with --data; or evaluate in one piece.' };
+  }
+  const { classes, identity } = results;
+  const dataset = openDataset(data, { classes: classes.map(({ class: name }) => name) });
+  const found = dataIdentity(dataset);
+  if (found.fingerprint !== identity.data.fingerprint) throw new UserError(`--data ${data} is not the data set that was evaluated: its fingerprint is ${found.fingerprint}, that of the shards ${identity.data.fingerprint}`);
+  return { panels: await makePanels(results, dataset.root, mapsOfFolder(maps)) };
+}
+
+async function merge(paths: string[], flags: MergeFlags): Promise<void> {
   const files = [...new Set(paths.flatMap(statesIn))];
   const results = await mergeStates(files);
-  await prepareOut(out);
-  await presentResults(out, results);
+  await prepareOut(flags.out);
+  await presentResults(flags.out, results, flags.report ? await picturesOf(results, flags) : undefined);
 }
 
 /** `mfp-clip merge`. */
@@ -30,6 +53,8 @@ export function mergeCommand(): Command {
   return new Command('merge')
     .description('put the shards of an evaluation together: the same results, to the bit, as from one run over everything')
     .argument('<state...>', 'state files of all shards, or a folder with them: that of the run')
-    .requiredOption('--out <folder>', 'where results.json, results.csv and results.md go')
+    .requiredOption('--out <folder>', 'where results.json, results.csv, results.md and report.html go')
+    .option('--data <folder>', 'data set that was evaluated: with the maps that eval --maps kept in --out, the report shows the best and worst images')
+    .option('--no-report', 'do not write report.html')
     .action(merge);
 }

@@ -63,7 +63,7 @@ test('eval prints the table and writes results, maps, state and times', async ()
   const stdout = succeed(await mfpClip('eval', '--data', data, ...modelFlags, '--out', join(folder, 'whole'), '--batch', '2', '--maps', '--variants', 'default'));
   assert.match(stdout, /^\| class +\| normal \| abnormal \| I-AUROC /);
   assert.match(stdout, /\| mean +\| +10 \| +11 \|/);
-  assert.equal(readdirSync(join(folder, 'whole')).sort(), ['maps', 'results.csv', 'results.json', 'results.md', 'shards']);
+  assert.equal(readdirSync(join(folder, 'whole')).sort(), ['maps', 'report.html', 'results.csv', 'results.json', 'results.md', 'shards']);
   assert.equal(readdirSync(join(folder, 'whole', 'shards')).sort(), ['1-of-1.safetensors', '1-of-1.times.json']);
   const results = JSON.parse(read('whole', 'results.json')) as EvaluationResults;
   assert.equal(results.classes.map((found) => found.class), ['bottle', 'metal_nut', 'tile']);
@@ -82,6 +82,22 @@ test('eval prints the table and writes results, maps, state and times', async ()
   assert.is(runs.length, 1);
   assert.is(runs[0].images, 21);
   assert.ok(runs[0].seconds > 0);
+});
+
+test('merge draws the same report from the maps that were kept, or says how to get its pictures', async () => {
+  const [whole, other] = [join(folder, 'whole'), join(folder, 'other')];
+  const report = read('whole', 'report.html');
+  assert.is(report.match(/class="panel"/g)!.length, 17);
+  rmSync(join(whole, 'report.html'));
+  succeed(await mfpClip('merge', whole, '--data', data, '--out', whole));
+  assert.is(read('whole', 'report.html'), report);
+  succeed(await mfpClip('merge', whole, '--data', data, '--out', other));
+  assert.match(read('other', 'report.html'), /No pictures: they need the maps and the photos\. Evaluate the shards with --maps/);
+  rmSync(other, { recursive: true });
+  succeed(await mfpClip('merge', whole, '--no-report', '--out', other));
+  assert.equal(readdirSync(other).sort(), ['results.csv', 'results.json', 'results.md']);
+  const fewer = makeDataset(join(folder, 'fewer'), { size: 44, classes: { bottle: [4, 4], metal_nut: [3, 3], tile: [3, 3] } });
+  assert.match((await mfpClip('merge', whole, '--data', fewer, '--out', whole)).stderr, /is not the data set that was evaluated/);
 });
 
 test('the model gives the same bytes in 1, 2, 3 and 7 shards', async () => {
