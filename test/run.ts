@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 /** Files that run at the same time: a software adapter spreads one kernel over all cores already. */
 const filesAtOnce = 2;
 /** Longest time that one file may take. */
-const secondsPerFile = 300;
+const secondsPerFile = 600;
 
 interface FileResult {
   readonly passed: number;
