@@ -3,13 +3,12 @@
 //
 //   scores = q kᵀ * scale,   output = softmax(scores) v,   log_sum_exp = log(Σ exp(scores)), per head
 //
-//   qkv          [batch, tokens, 3, heads, HEAD]   q, k and v side by side, as one projection gives them
-//   output       [batch, tokens, heads, HEAD]
+//   qkv          [batch, tokens, 3, heads, 4 * head4]   q, k and v side by side, as one projection gives them
+//   output       [batch, tokens, heads, 4 * head4]
 //   log_sum_exp  [batch, heads, tokens], f32        what the backward pass recomputes the probabilities from
 //
 // Neighbouring invocations read the same keys and values at the same time, so they come from the cache.
 
-import package::attention::head_size::HEAD4;
 import package::common::element::Element;
 
 @if(f16) enable f16;
@@ -19,6 +18,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -30,6 +30,10 @@ alias Element4 = vec4<Element>;
 
 override THREADS: u32 = 32;
 
+// vec4s of the largest head. How many there are is in Params and not a constant, so that the loops stay loops: unrolled,
+// they take a software adapter half a minute to compile.
+const MAX_HEAD4 = 32;
+
 // Stands for minus infinity, which WGSL implementations may assume away.
 const MASKED = -1e30;
 
@@ -40,12 +44,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   if (row >= tokens) {
     return;
   }
-  let width4 = params.heads * HEAD4;
-  let start = group.z * tokens * 3 * width4 + group.y * HEAD4;
+  let head4 = params.head4;
+  let width4 = params.heads * head4;
+  let start = group.z * tokens * 3 * width4 + group.y * head4;
 
-  var q: array<vec4f, HEAD4>;
-  var sum: array<vec4f, HEAD4>;
-  for (var d = 0u; d < HEAD4; d++) {
+  var q: array<vec4f, MAX_HEAD4>;
+  var sum: array<vec4f, MAX_HEAD4>;
+  for (var d = 0u; d < head4; d++) {
     q[d] = vec4f(qkv[start + row * 3 * width4 + d]) * params.scale;
   }
   var maximum = MASKED;
@@ -55,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let k = start + (key * 3 + 1) * width4;
     let v = start + (key * 3 + 2) * width4;
     var products = vec4f();
-    for (var d = 0u; d < HEAD4; d++) {
+    for (var d = 0u; d < head4; d++) {
       products += q[d] * vec4f(qkv[k + d]);
     }
     let score = dot(products, vec4f(1));
@@ -64,13 +69,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let p = exp(score - larger);
     maximum = larger;
     total = total * rescale + p;
-    for (var d = 0u; d < HEAD4; d++) {
+    for (var d = 0u; d < head4; d++) {
       sum[d] = sum[d] * rescale + p * vec4f(qkv[v + d]);
     }
   }
 
-  let at = (group.z * tokens + row) * width4 + group.y * HEAD4;
-  for (var d = 0u; d < HEAD4; d++) {
+  let at = (group.z * tokens + row) * width4 + group.y * head4;
+  for (var d = 0u; d < head4; d++) {
     output[at + d] = Element4(sum[d] / total);
   }
   log_sum_exp[(group.z * params.heads + group.y) * tokens + row] = maximum + log(total);

@@ -4,11 +4,10 @@
 //   ds = p ∘ (output_gradient vᵀ - delta)     delta: Σ output_gradient ∘ output of each row
 //   v gradient = pᵀ output_gradient,   k gradient = dsᵀ q * scale
 //
-//   qkv, qkv_gradient   [batch, tokens, 3, heads, HEAD]; the k and v parts of the gradient are written
-//   output_gradient     [batch, tokens, heads, HEAD]
+//   qkv, qkv_gradient   [batch, tokens, 3, heads, 4 * head4]; the k and v parts of the gradient are written
+//   output_gradient     [batch, tokens, heads, 4 * head4]
 //   log_sum_exp, delta  [batch, heads, tokens], f32
 
-import package::attention::head_size::HEAD4;
 import package::common::element::Element;
 
 @if(f16) enable f16;
@@ -18,6 +17,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -31,6 +31,10 @@ alias Element4 = vec4<Element>;
 
 override THREADS: u32 = 32;
 
+// vec4s of the largest head. How many there are is in Params and not a constant, so that the loops stay loops: unrolled,
+// they take a software adapter half a minute to compile.
+const MAX_HEAD4 = 32;
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let tokens = params.tokens;
@@ -38,36 +42,37 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   if (key >= tokens) {
     return;
   }
-  let width4 = params.heads * HEAD4;
-  let start = group.z * tokens * 3 * width4 + group.y * HEAD4;
+  let head4 = params.head4;
+  let width4 = params.heads * head4;
+  let start = group.z * tokens * 3 * width4 + group.y * head4;
   let own = start + key * 3 * width4;
   let statistics = (group.z * params.heads + group.y) * tokens;
 
-  var k: array<vec4f, HEAD4>;
-  var v: array<vec4f, HEAD4>;
-  var k_sum: array<vec4f, HEAD4>;
-  var v_sum: array<vec4f, HEAD4>;
-  for (var d = 0u; d < HEAD4; d++) {
+  var k: array<vec4f, MAX_HEAD4>;
+  var v: array<vec4f, MAX_HEAD4>;
+  var k_sum: array<vec4f, MAX_HEAD4>;
+  var v_sum: array<vec4f, MAX_HEAD4>;
+  for (var d = 0u; d < head4; d++) {
     k[d] = vec4f(qkv[own + width4 + d]) * params.scale;
     v[d] = vec4f(qkv[own + 2 * width4 + d]);
   }
   for (var row = select(0, key, params.causal != 0); row < tokens; row++) {
     let q = start + row * 3 * width4;
-    let gradient = (group.z * tokens + row) * width4 + group.y * HEAD4;
+    let gradient = (group.z * tokens + row) * width4 + group.y * head4;
     var score = vec4f();
     var slope = vec4f();
-    for (var d = 0u; d < HEAD4; d++) {
+    for (var d = 0u; d < head4; d++) {
       score += k[d] * vec4f(qkv[q + d]);
       slope += v[d] * vec4f(output_gradient[gradient + d]);
     }
     let p = exp(dot(score, vec4f(1)) - log_sum_exp[statistics + row]);
     let ds = p * (dot(slope, vec4f(1)) - delta[statistics + row]);
-    for (var d = 0u; d < HEAD4; d++) {
+    for (var d = 0u; d < head4; d++) {
       v_sum[d] += p * vec4f(output_gradient[gradient + d]);
       k_sum[d] += ds * vec4f(qkv[q + d]);
     }
   }
-  for (var d = 0u; d < HEAD4; d++) {
+  for (var d = 0u; d < head4; d++) {
     qkv_gradient[own + width4 + d] = Element4(k_sum[d] * params.scale);
     qkv_gradient[own + 2 * width4 + d] = Element4(v_sum[d]);
   }

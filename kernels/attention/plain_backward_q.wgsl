@@ -4,11 +4,10 @@
 //   ds = p ∘ (output_gradient vᵀ - delta)     delta: Σ output_gradient ∘ output of each row
 //   q gradient = ds k * scale
 //
-//   qkv, qkv_gradient   [batch, tokens, 3, heads, HEAD]; only the q part of the gradient is written
-//   output_gradient     [batch, tokens, heads, HEAD]
+//   qkv, qkv_gradient   [batch, tokens, 3, heads, 4 * head4]; only the q part of the gradient is written
+//   output_gradient     [batch, tokens, heads, 4 * head4]
 //   log_sum_exp, delta  [batch, heads, tokens], f32
 
-import package::attention::head_size::HEAD4;
 import package::common::element::Element;
 
 @if(f16) enable f16;
@@ -18,6 +17,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -31,6 +31,10 @@ alias Element4 = vec4<Element>;
 
 override THREADS: u32 = 32;
 
+// vec4s of the largest head. How many there are is in Params and not a constant, so that the loops stay loops: unrolled,
+// they take a software adapter half a minute to compile.
+const MAX_HEAD4 = 32;
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let tokens = params.tokens;
@@ -38,17 +42,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   if (row >= tokens) {
     return;
   }
-  let width4 = params.heads * HEAD4;
-  let start = group.z * tokens * 3 * width4 + group.y * HEAD4;
+  let head4 = params.head4;
+  let width4 = params.heads * head4;
+  let start = group.z * tokens * 3 * width4 + group.y * head4;
   let own = start + row * 3 * width4;
   let statistics = (group.z * params.heads + group.y) * tokens + row;
 
-  var q: array<vec4f, HEAD4>;
-  var gradient: array<vec4f, HEAD4>;
-  var sum: array<vec4f, HEAD4>;
-  for (var d = 0u; d < HEAD4; d++) {
+  var q: array<vec4f, MAX_HEAD4>;
+  var gradient: array<vec4f, MAX_HEAD4>;
+  var sum: array<vec4f, MAX_HEAD4>;
+  for (var d = 0u; d < head4; d++) {
     q[d] = vec4f(qkv[own + d]) * params.scale;
-    gradient[d] = vec4f(output_gradient[(group.z * tokens + row) * width4 + group.y * HEAD4 + d]);
+    gradient[d] = vec4f(output_gradient[(group.z * tokens + row) * width4 + group.y * head4 + d]);
   }
   let end = select(tokens, row + 1, params.causal != 0);
   for (var key = 0u; key < end; key++) {
@@ -56,17 +61,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let v = start + (key * 3 + 2) * width4;
     var score = vec4f();
     var slope = vec4f();
-    for (var d = 0u; d < HEAD4; d++) {
+    for (var d = 0u; d < head4; d++) {
       score += q[d] * vec4f(qkv[k + d]);
       slope += gradient[d] * vec4f(qkv[v + d]);
     }
     let p = exp(dot(score, vec4f(1)) - log_sum_exp[statistics]);
     let ds = p * (dot(slope, vec4f(1)) - delta[statistics]);
-    for (var d = 0u; d < HEAD4; d++) {
+    for (var d = 0u; d < head4; d++) {
       sum[d] += ds * vec4f(qkv[k + d]);
     }
   }
-  for (var d = 0u; d < HEAD4; d++) {
+  for (var d = 0u; d < head4; d++) {
     qkv_gradient[own + d] = Element4(sum[d] * params.scale);
   }
 }

@@ -1,11 +1,10 @@
 // delta = Σ output_gradient ∘ output over each head: the part of the softmax's gradient that is the same for a whole row.
 //
-//   output, output_gradient  [batch, tokens, heads, HEAD]
+//   output, output_gradient  [batch, tokens, heads, 4 * head4]
 //   delta                    [batch, heads, tokens], f32
 //
 // One invocation per row of a head. It is a thousandth of the backward pass's work.
 
-import package::attention::head_size::HEAD4;
 import package::common::element::Element;
 
 @if(f16) enable f16;
@@ -14,6 +13,7 @@ struct Params {
   tokens: u32,
   heads: u32,
   rows: u32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -37,8 +37,8 @@ fn main(
     return;
   }
   var sum = vec4f();
-  for (var d = 0u; d < HEAD4; d++) {
-    sum += vec4f(output[i * HEAD4 + d]) * vec4f(output_gradient[i * HEAD4 + d]);
+  for (var d = 0u; d < params.head4; d++) {
+    sum += vec4f(output[i * params.head4 + d]) * vec4f(output_gradient[i * params.head4 + d]);
   }
   let head = i % params.heads;
   let token = i / params.heads;

@@ -26,6 +26,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -58,7 +59,7 @@ fn load_tile(start: u32, key: u32, lane: u32) {
 }
 
 fn load_row(r: u32, start: u32) {
-  for (var d = 0u; d < HEAD4; d++) {
+  for (var d = 0u; d < params.head4; d++) {
     q[r][d] = vec4f(qkv[start + d]) * (params.scale * LOG2_E);
     sum[r][d] = vec4f();
   }
@@ -153,7 +154,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     if (row < tokens) {
       let whole = dot(total[r], vec4f(1));
       let at = (batch * tokens + row) * width4 + head * HEAD4;
-      for (var d = 0u; d < HEAD4; d++) {
+      for (var d = 0u; d < params.head4; d++) {
         output[at + d] = Element4(sum[r][d] / whole);
       }
       log_sum_exp[(batch * params.heads + head) * tokens + row] = (maximum[r] + log2(whole)) / LOG2_E;

@@ -23,6 +23,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -61,7 +62,7 @@ fn load_tiles(batch: u32, head: u32, query: u32, lane: u32) {
 
 fn load_row(r: u32, start: u32) {
   let width4 = params.heads * HEAD4;
-  for (var d = 0u; d < HEAD4; d++) {
+  for (var d = 0u; d < params.head4; d++) {
     k[r][d] = vec4f(qkv[start + width4 + d]) * (params.scale * LOG2_E);
     v[r][d] = vec4f(qkv[start + 2 * width4 + d]);
     k_sum[r][d] = vec4f();
@@ -177,7 +178,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
     let row = block + r * LANES + lane;
     if (row < tokens) {
       let at = start + row * 3 * width4;
-      for (var d = 0u; d < HEAD4; d++) {
+      for (var d = 0u; d < params.head4; d++) {
         qkv_gradient[at + width4 + d] = Element4(k_sum[r][d] * params.scale);
         qkv_gradient[at + 2 * width4 + d] = Element4(v_sum[r][d]);
       }

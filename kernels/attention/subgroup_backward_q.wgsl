@@ -23,6 +23,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -59,7 +60,7 @@ fn load_tiles(start: u32, key: u32, lane: u32) {
 }
 
 fn load_row(r: u32, q_start: u32, gradient_start: u32) {
-  for (var d = 0u; d < HEAD4; d++) {
+  for (var d = 0u; d < params.head4; d++) {
     q[r][d] = vec4f(qkv[q_start + d]) * (params.scale * LOG2_E);
     row_gradient[r][d] = vec4f(output_gradient[gradient_start + d]);
     sum[r][d] = vec4f();
@@ -163,7 +164,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
   for (var r = 0u; r < ROWS; r++) {
     let row = block + r * LANES + lane;
     if (row < tokens) {
-      for (var d = 0u; d < HEAD4; d++) {
+      for (var d = 0u; d < params.head4; d++) {
         qkv_gradient[start + row * 3 * width4 + d] = Element4(sum[r][d] * params.scale);
       }
     }

@@ -25,6 +25,7 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
+  head4: u32,
 }
 
 alias Element4 = vec4<Element>;

@@ -98,7 +98,7 @@ function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes
     conditions: { ...headConditions(inputs[0]!, head), ...conditions },
     constants,
     bindings,
-    params: { tokens, heads: attributes.heads, causal: attributes.causal ? 1 : 0, scale: 1 / Math.sqrt(head) },
+    params: { tokens, heads: attributes.heads, causal: attributes.causal ? 1 : 0, scale: 1 / Math.sqrt(head), head4: head / 4 },
     workgroups: [Math.ceil(tokens / rows), attributes.heads, batch],
   };
 }
@@ -179,9 +179,9 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
       return [
         {
           kernel: 'attention/row_dot',
-          conditions: headConditions(qkv!, head),
+          conditions: { f16: qkv!.dtype === 'f16' },
           bindings: { output: output!, output_gradient: gradient!, delta },
-          params: { tokens, heads, rows },
+          params: { tokens, heads, rows, head4: head / 4 },
           workgroups: foldWorkgroups(Math.ceil(rows / 64)),
         },
         attentionKernel(call, rung, 'backward_q', bindings),
