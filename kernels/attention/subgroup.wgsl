@@ -11,8 +11,10 @@
 // loaded once per subgroup and handed round by shuffles (see lane_tile): one shuffle feeds ROWS multiply-adds, and one
 // tile of 4 x HEAD loads feeds 2 * 4 * HEAD * ROWS of them. ROWS is bounded by the cache that q and output live in.
 //
-// Everything indexed by `d` must have constant indices, or the arrays leave the registers. The compiler does not unroll
-// a loop of this length, so `all_steps` lists the steps.
+// In the inner products everything indexed by `d` must have constant indices: software adapters gather and scatter
+// private arrays lane by lane where the index is a variable. Their compiler does not unroll a loop of this length, so
+// `all_steps` lists the steps. Loops that run once per workgroup have their bound in Params, so that they stay loops:
+// unrolled, they take most of half a minute of compiling.
 
 import package::attention::head_size::{HEAD, HEAD4};
 import package::attention::lane_tile::{LANES, LOADS, TILE, LaneTile, tile_row, tile_column, tile_rows, add_dots, add_weighted};

@@ -15,7 +15,7 @@ import package::attention::head_size::{HEAD, HEAD4};
 import package::attention::tiles::{
   THREADS, ROWS, COLUMNS, ROW_VECTORS, COLUMN_VECTORS, VALUE_VECTORS, ROW_GROUPS, COLUMN_GROUPS, COLUMN_THREADS, SumTile,
   weights, moving, row_group, score_column, column_thread, sum_vector, store_fixed, store_moving, score_products,
-  store_weights, add_weighted, sum_row,
+  store_weights, add_weighted, sum_rows,
 };
 import package::common::element::Element;
 
@@ -26,7 +26,6 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
-  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -50,6 +49,18 @@ fn load(start: u32, row: u32, d4: u32) -> vec4f {
 
 fn load_four(start: u32, row: u32, d4: u32) -> mat4x4f {
   return mat4x4f(load(start, row, d4), load(start, row + 1, d4), load(start, row + 2, d4), load(start, row + 3, d4));
+}
+
+fn store(row: u32, at: u32, value: vec4f) {
+  if (row < params.tokens) {
+    output[at] = Element4(value);
+  }
+}
+
+fn store_log_sum(row: u32, at: u32, value: f32) {
+  if (row < params.tokens) {
+    log_sum_exp[at] = value;
+  }
 }
 
 @compute @workgroup_size(THREADS)
@@ -136,19 +147,25 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     for (var c = 0u; c < COLUMN_THREADS; c++) {
       whole += weights[c * ROW_GROUPS + row_group(thread, r)];
     }
-    for (var i = 0u; i < 4; i++) {
-      let row = block + row_group(thread, r) * 4 + i;
-      if (row < tokens) {
-        for (var n = 0u; n < VALUE_VECTORS; n++) {
-          let d4 = sum_vector(thread, n);
-          if (d4 < HEAD4) {
-            output[(group.z * tokens + row) * width4 + group.y * HEAD4 + d4] = Element4(sum_row(&sums, n, r, i) / whole[i]);
-          }
-        }
-        if (column_thread(thread) == 0) {
-          log_sum_exp[(group.z * params.heads + group.y) * tokens + row] = (maximum[r][i] + log2(whole[i])) / LOG2_E;
-        }
+    let row = block + row_group(thread, r) * 4;
+    for (var n = 0u; n < VALUE_VECTORS; n++) {
+      let d4 = sum_vector(thread, n);
+      if (d4 < HEAD4) {
+        let rows = sum_rows(&sums, n, r);
+        let at = (group.z * tokens + row) * width4 + group.y * HEAD4 + d4;
+        store(row, at, rows[0] / whole.x);
+        store(row + 1, at + width4, rows[1] / whole.y);
+        store(row + 2, at + 2 * width4, rows[2] / whole.z);
+        store(row + 3, at + 3 * width4, rows[3] / whole.w);
       }
+    }
+    if (column_thread(thread) == 0) {
+      let log_sums = (maximum[r] + log2(whole)) / LOG2_E;
+      let at = (group.z * params.heads + group.y) * tokens + row;
+      store_log_sum(row, at, log_sums.x);
+      store_log_sum(row + 1, at + 1, log_sums.y);
+      store_log_sum(row + 2, at + 2, log_sums.z);
+      store_log_sum(row + 3, at + 3, log_sums.w);
     }
   }
 }

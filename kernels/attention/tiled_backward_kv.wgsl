@@ -15,7 +15,7 @@
 import package::attention::head_size::{HEAD, HEAD4};
 import package::attention::tiles::{
   THREADS, ROWS, COLUMNS, ROW_VECTORS, COLUMN_VECTORS, VALUE_VECTORS, ROW_GROUPS, COLUMN_GROUPS, SumTile,
-  moving, row_group, score_column, sum_vector, store_fixed, store_moving, score_products, store_weights, add_weighted, sum_row,
+  moving, row_group, score_column, sum_vector, store_fixed, store_moving, score_products, store_weights, add_weighted, sum_rows,
 };
 import package::common::element::Element;
 
@@ -26,7 +26,6 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
-  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -61,6 +60,19 @@ fn load_gradient(start: u32, row: u32, d4: u32) -> vec4f {
 
 fn load_four_gradients(start: u32, row: u32, d4: u32) -> mat4x4f {
   return mat4x4f(load_gradient(start, row, d4), load_gradient(start, row + 1, d4), load_gradient(start, row + 2, d4), load_gradient(start, row + 3, d4));
+}
+
+fn store(start: u32, row: u32, d4: u32, value: vec4f) {
+  if (row < params.tokens) {
+    qkv_gradient[start + row * 3 * params.heads * HEAD4 + d4] = Element4(value);
+  }
+}
+
+fn store_four(start: u32, row: u32, d4: u32, rows: mat4x4f) {
+  store(start, row, d4, rows[0]);
+  store(start, row + 1, d4, rows[1]);
+  store(start, row + 2, d4, rows[2]);
+  store(start, row + 3, d4, rows[3]);
 }
 
 @compute @workgroup_size(THREADS)
@@ -129,17 +141,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
 
   for (var r = 0u; r < ROW_VECTORS; r++) {
-    for (var i = 0u; i < 4; i++) {
-      let row = block + row_group(thread, r) * 4 + i;
-      if (row < tokens) {
-        for (var n = 0u; n < VALUE_VECTORS; n++) {
-          let d4 = sum_vector(thread, n);
-          if (d4 < HEAD4) {
-            let at = start + row * 3 * width4 + d4;
-            qkv_gradient[at + width4] = Element4(sum_row(&k_sums, n, r, i) * params.scale);
-            qkv_gradient[at + 2 * width4] = Element4(sum_row(&v_sums, n, r, i));
-          }
-        }
+    for (var n = 0u; n < VALUE_VECTORS; n++) {
+      let d4 = sum_vector(thread, n);
+      if (d4 < HEAD4) {
+        let row = block + row_group(thread, r) * 4;
+        store_four(start + width4, row, d4, sum_rows(&k_sums, n, r) * params.scale);
+        store_four(start + 2 * width4, row, d4, sum_rows(&v_sums, n, r));
       }
     }
   }

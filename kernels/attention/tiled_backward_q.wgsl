@@ -14,7 +14,7 @@
 import package::attention::head_size::{HEAD, HEAD4};
 import package::attention::tiles::{
   THREADS, ROWS, COLUMNS, ROW_VECTORS, COLUMN_VECTORS, VALUE_VECTORS, ROW_GROUPS, COLUMN_GROUPS, SumTile,
-  moving, row_group, score_column, sum_vector, store_fixed, store_moving, score_products, store_weights, add_weighted, sum_row,
+  moving, row_group, score_column, sum_vector, store_fixed, store_moving, score_products, store_weights, add_weighted, sum_rows,
 };
 import package::common::element::Element;
 
@@ -25,7 +25,6 @@ struct Params {
   heads: u32,
   causal: u32,
   scale: f32,
-  head4: u32,
 }
 
 alias Element4 = vec4<Element>;
@@ -62,6 +61,19 @@ fn load_four_gradients(start: u32, row: u32, d4: u32) -> mat4x4f {
   return mat4x4f(load_gradient(start, row, d4), load_gradient(start, row + 1, d4), load_gradient(start, row + 2, d4), load_gradient(start, row + 3, d4));
 }
 
+fn store(start: u32, row: u32, d4: u32, value: vec4f) {
+  if (row < params.tokens) {
+    qkv_gradient[start + row * 3 * params.heads * HEAD4 + d4] = Element4(value);
+  }
+}
+
+fn store_four(start: u32, row: u32, d4: u32, rows: mat4x4f) {
+  store(start, row, d4, rows[0]);
+  store(start, row + 1, d4, rows[1]);
+  store(start, row + 2, d4, rows[2]);
+  store(start, row + 3, d4, rows[3]);
+}
+
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let tokens = params.tokens;
@@ -82,11 +94,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   var row_log_sum: array<vec4f, ROW_VECTORS>;
   var row_delta: array<vec4f, ROW_VECTORS>;
   for (var r = 0u; r < ROW_VECTORS; r++) {
-    for (var i = 0u; i < 4; i++) {
-      let at = statistics + min(block + row_group(thread, r) * 4 + i, tokens - 1);
-      row_log_sum[r][i] = log_sum_exp[at] * LOG2_E;
-      row_delta[r][i] = delta[at];
-    }
+    let row = block + row_group(thread, r) * 4;
+    let at = statistics + min(row + vec4u(0, 1, 2, 3), vec4u(tokens - 1));
+    row_log_sum[r] = vec4f(log_sum_exp[at.x], log_sum_exp[at.y], log_sum_exp[at.z], log_sum_exp[at.w]) * LOG2_E;
+    row_delta[r] = vec4f(delta[at.x], delta[at.y], delta[at.z], delta[at.w]);
   }
 
   // Causal: keys after the block's last row are never looked at.
@@ -125,15 +136,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
   }
 
   for (var r = 0u; r < ROW_VECTORS; r++) {
-    for (var i = 0u; i < 4; i++) {
-      let row = block + row_group(thread, r) * 4 + i;
-      if (row < tokens) {
-        for (var n = 0u; n < VALUE_VECTORS; n++) {
-          let d4 = sum_vector(thread, n);
-          if (d4 < HEAD4) {
-            qkv_gradient[start + row * 3 * width4 + d4] = Element4(sum_row(&sums, n, r, i) * params.scale);
-          }
-        }
+    for (var n = 0u; n < VALUE_VECTORS; n++) {
+      let d4 = sum_vector(thread, n);
+      if (d4 < HEAD4) {
+        let row = block + row_group(thread, r) * 4;
+        store_four(start, row, d4, sum_rows(&sums, n, r) * params.scale);
       }
     }
   }

@@ -129,8 +129,8 @@ fn add_weighted(thread: u32, sums: ptr<function, SumTile>) {
   }
 }
 
-// Row i of row vector r of the sums: four elements of the head, as they lie in memory.
-fn sum_row(sums: ptr<function, SumTile>, n: u32, r: u32, i: u32) -> vec4f {
+// The four rows of row vector r of the sums: four elements of the head each, as they lie in memory.
+fn sum_rows(sums: ptr<function, SumTile>, n: u32, r: u32) -> mat4x4f {
   let at = n * 4 * ROW_VECTORS + r;
-  return vec4f((*sums)[at][i], (*sums)[at + ROW_VECTORS][i], (*sums)[at + 2 * ROW_VECTORS][i], (*sums)[at + 3 * ROW_VECTORS][i]);
+  return transpose(mat4x4f((*sums)[at], (*sums)[at + ROW_VECTORS], (*sums)[at + 2 * ROW_VECTORS], (*sums)[at + 3 * ROW_VECTORS]));
 }

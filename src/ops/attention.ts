@@ -40,6 +40,8 @@ type Pass = 'forward' | 'backward_q' | 'backward_kv';
 interface Shape {
   readonly conditions?: Readonly<Record<string, boolean>>;
   readonly constants?: Readonly<Record<string, number>>;
+  /** What a kernel's Params hold beside what those of all rungs do. */
+  readonly params?: Readonly<Record<string, number>>;
   /** Queries, or keys in backward_kv, of one workgroup. */
   readonly rows: number;
 }
@@ -52,10 +54,15 @@ interface Rung {
   shape(gpu: Gpu, head: number, pass: Pass): Shape | undefined;
 }
 
+/** The head size as kernels/attention/head_size.wgsl takes it. */
+function headConditions(head: number): Record<string, boolean> {
+  return Object.fromEntries([8, 16, 32, 64, 128].map((part) => [`head_${part}`, (head & part) !== 0]));
+}
+
 const plain: Rung = {
   name: 'plain',
   purpose: 'one invocation per row: the reference, and for adapters with little workgroup memory',
-  shape: () => ({ constants: { THREADS: 32 }, rows: 32 }),
+  shape: (_gpu, head) => ({ constants: { THREADS: 32 }, params: { head4: head / 4 }, rows: 32 }),
 };
 
 /** Tile shapes of kernels/attention/tiles.wgsl, best first; the backward kernels keep twice as much per row. */
@@ -72,7 +79,10 @@ const tiled: Rung = {
     const forward = pass === 'forward';
     const fixedMatrices = forward ? 1 : 2;
     const best = tileShapes[forward ? 'forward' : 'backward'].find(({ rows, columns }) => 4 * (head * (fixedMatrices * rows + columns) + rows * columns) <= limit);
-    return best && { conditions: { two_fixed: !forward, rows_64: best.rows === 64, columns_64: best.columns === 64, columns_16: best.columns === 16 }, rows: best.rows };
+    return best && {
+      conditions: { ...headConditions(head), two_fixed: !forward, rows_64: best.rows === 64, columns_64: best.columns === 64, columns_16: best.columns === 16 },
+      rows: best.rows,
+    };
   },
 };
 
@@ -84,7 +94,7 @@ const subgroup: Rung = {
     if (!gpu.subgroups || lanes !== subgroupMaxSize || ![4, 8, 16].includes(lanes)) return undefined;
     // ROWS in the WGSL.
     const rowsPerLane = (pass === 'backward_kv' ? 2 : 4) / (head <= 64 ? 1 : 2);
-    return { conditions: { lanes_4: lanes === 4, lanes_16: lanes === 16 }, rows: lanes * rowsPerLane };
+    return { conditions: { ...headConditions(head), lanes_4: lanes === 4, lanes_16: lanes === 16 }, params: { head4: head / 4 }, rows: lanes * rowsPerLane };
   },
 };
 
@@ -92,20 +102,15 @@ const rungs = [plain, tiled, subgroup];
 
 function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, rung: Rung, pass: Pass, bindings: KernelCall['bindings']): KernelCall {
   const { batch, tokens, head } = sizesOf(inputs[0]!, attributes);
-  const { conditions, constants, rows } = rung.shape(gpu, head, pass)!;
+  const { conditions, constants, params, rows } = rung.shape(gpu, head, pass)!;
   return {
     kernel: `attention/${rung.name}${pass === 'forward' ? '' : `_${pass}`}`,
-    conditions: { ...headConditions(inputs[0]!, head), ...conditions },
+    conditions: { f16: inputs[0]!.dtype === 'f16', ...conditions },
     constants,
     bindings,
-    params: { tokens, heads: attributes.heads, causal: attributes.causal ? 1 : 0, scale: 1 / Math.sqrt(head), head4: head / 4 },
+    params: { tokens, heads: attributes.heads, causal: attributes.causal ? 1 : 0, scale: 1 / Math.sqrt(head), ...params },
     workgroups: [Math.ceil(tokens / rows), attributes.heads, batch],
   };
-}
-
-/** Element type, and the head size as kernels/attention/head_size.wgsl takes it. */
-function headConditions(qkv: Tensor, head: number): Record<string, boolean> {
-  return { f16: qkv.dtype === 'f16', ...Object.fromEntries([8, 16, 32, 64, 128].map((part) => [`head_${part}`, (head & part) !== 0])) };
 }
 
 /** Fixed choice: what was fastest on the adapters at hand. */

@@ -1,10 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attention, attentionBackwardOp, attentionOp } from '../../src/ops/attention.ts';
-import type { DType } from '../../src/tensor/dtype.ts';
+import { decode, encode } from '../../src/tensor/dtype.ts';
 import { apply } from '../../src/tensor/recording.ts';
+import { variantsOf } from '../../src/tensor/variants.ts';
 import { errorOf } from '../support/errors.ts';
-import { type TestInput, assertClose, evaluate, randomInput } from '../support/gpu.ts';
+import { type TestInput, assertClose, evaluate, randomInput, testGpu } from '../support/gpu.ts';
 import { assertGradients } from '../support/gradients.ts';
 
 interface Case {
@@ -13,10 +14,11 @@ interface Case {
   readonly heads: number;
   readonly head: number;
   readonly causal: boolean;
+  readonly dtype: 'f32' | 'f16';
 }
 
 /** float64 reference of torch.nn.functional.scaled_dot_product_attention and of its gradient. */
-function reference(qkv: ArrayLike<number>, gradient: ArrayLike<number> | undefined, { batch, tokens, heads, head, causal }: Case): { output: Float64Array; logSumExp: Float64Array; qkvGradient: Float64Array } {
+function reference(qkv: ArrayLike<number>, gradient: ArrayLike<number>, { batch, tokens, heads, head, causal }: Case): { output: Float64Array; logSumExp: Float64Array; qkvGradient: Float64Array } {
   const width = heads * head;
   const output = new Float64Array(batch * tokens * width);
   const logSumExp = new Float64Array(batch * heads * tokens);
@@ -38,7 +40,6 @@ function reference(qkv: ArrayLike<number>, gradient: ArrayLike<number> | undefin
         const row = (b * tokens + i) * width + h * head;
         logSumExp[(b * heads + h) * tokens + i] = maximum + Math.log(sum);
         for (let j = 0; j < keys; j++) for (let d = 0; d < head; d++) output[row + d] += p[j] * qkv[at(2, j) + d];
-        if (!gradient) continue;
         const slopes = Float64Array.from({ length: keys }, (_, j) => product(gradient, row, qkv, at(2, j)));
         const mean = slopes.reduce((a, slope, j) => a + p[j] * slope, 0);
         for (let j = 0; j < keys; j++) {
@@ -55,33 +56,20 @@ function reference(qkv: ArrayLike<number>, gradient: ArrayLike<number> | undefin
   return { output, logSumExp, qkvGradient };
 }
 
-/** What f16 storage makes of a value, so that the reference starts from the same numbers. */
-function stored(values: ArrayLike<number>, dtype: DType): ArrayLike<number> {
-  return dtype === 'f16' ? Float32Array.from(values, (value) => Math.fround(halve(value))) : values;
-}
-
-/** Rounds to the nearest f16 (11 significant bits; the values here are in its normal range). */
-function halve(value: number): number {
-  if (value === 0) return 0;
-  const unit = 2 ** (Math.floor(Math.log2(Math.abs(value))) - 10);
-  return Math.round(value / unit) * unit;
+/** The values as the device has them, so that the reference starts from the same numbers. */
+function stored({ values, dtype }: TestInput): ArrayLike<number> {
+  return decode(encode(values, dtype ?? 'f32'), dtype ?? 'f32');
 }
 
 const tolerances = { f32: 1e-5, f16: 2e-3 } as const;
-const variants = ['plain', 'tiled', 'subgroup'] as const;
 
-/** Inputs of a case: qkv and the gradient that comes back. */
-function inputsOf({ batch, tokens, heads, head }: Case, dtype: 'f32' | 'f16', scale = 1): [TestInput, TestInput] {
-  return [
-    { ...randomInput([batch, tokens, 3 * heads * head], tokens, scale), dtype },
-    { ...randomInput([batch, tokens, heads * head], tokens + 1), dtype },
-  ];
-}
-
-async function check(wanted: Case, dtype: 'f32' | 'f16', variant: string, scale = 1, tolerance: number = tolerances[dtype]): Promise<void> {
-  const [qkv, gradient] = inputsOf(wanted, dtype, scale);
-  const expected = reference(stored(qkv.values, dtype), stored(gradient.values, dtype), wanted);
-  const attributes = { heads: wanted.heads, causal: wanted.causal };
+/** Runs both passes of a case with one variant and compares output, log_sum_exp and gradient with the reference. */
+async function check(variant: string, wanted: Case, { scale = 1, tolerance = tolerances[wanted.dtype] } = {}): Promise<void> {
+  const { batch, tokens, heads, head, causal, dtype } = wanted;
+  const qkv = randomInput([batch, tokens, 3 * heads * head], tokens, scale, dtype);
+  const gradient = randomInput([batch, tokens, heads * head], tokens + 1, 1, dtype);
+  const expected = reference(stored(qkv), stored(gradient), wanted);
+  const attributes = { heads, causal };
   const [output, logSumExp, qkvGradient] = await evaluate(
     [qkv, gradient],
     (x, g) => {
@@ -91,43 +79,81 @@ async function check(wanted: Case, dtype: 'f32' | 'f16', variant: string, scale 
     { attention: variant, attention_backward: variant },
   );
   assertClose(output, expected.output, tolerance, 'output');
-  // log_sum_exp is f32 in any case, but of the stored numbers.
+  // f32 in any case, and the reference starts from the stored numbers.
   assertClose(logSumExp, expected.logSumExp, 1e-5, 'log_sum_exp');
   assertClose(qkvGradient, expected.qkvGradient, tolerance, 'gradient');
 }
 
 /**
- * Token counts around the tiles of every variant: 4, 8, 16, 32 and 64 rows. Few head sizes, since each is a pipeline of
- * its own for every kernel, and compiling those takes a software adapter seconds.
+ * Token counts are one, odd, and one past the tiles (4 to 64 rows); head sizes give every tile shape of the tiled kernels.
+ * Head size and element type make a new pipeline, which a software adapter compiles for seconds, so there are few of those.
  */
-const cases: readonly (Case & { readonly dtype: 'f32' | 'f16' })[] = [
-  { batch: 1, tokens: 1, heads: 1, head: 64, causal: false, dtype: 'f32' },
-  { batch: 2, tokens: 7, heads: 3, head: 24, causal: false, dtype: 'f32' },
-  { batch: 2, tokens: 33, heads: 2, head: 24, causal: true, dtype: 'f32' },
-  { batch: 1, tokens: 65, heads: 2, head: 64, causal: true, dtype: 'f32' },
-  { batch: 1, tokens: 131, heads: 1, head: 64, causal: false, dtype: 'f32' },
-  { batch: 2, tokens: 77, heads: 2, head: 64, causal: true, dtype: 'f16' },
-];
+const cases: Readonly<Record<string, readonly Case[]>> = {
+  plain: [
+    { batch: 1, tokens: 1, heads: 1, head: 16, causal: false, dtype: 'f32' },
+    { batch: 2, tokens: 7, heads: 3, head: 80, causal: true, dtype: 'f32' },
+    { batch: 2, tokens: 33, heads: 2, head: 64, causal: false, dtype: 'f32' },
+    { batch: 1, tokens: 65, heads: 1, head: 128, causal: true, dtype: 'f16' },
+    { batch: 2, tokens: 77, heads: 2, head: 24, causal: false, dtype: 'f16' },
+  ],
+  tiled: [
+    { batch: 1, tokens: 1, heads: 2, head: 24, causal: false, dtype: 'f32' },
+    { batch: 1, tokens: 65, heads: 2, head: 24, causal: false, dtype: 'f32' },
+    { batch: 2, tokens: 131, heads: 1, head: 24, causal: true, dtype: 'f32' },
+    { batch: 2, tokens: 33, heads: 2, head: 80, causal: true, dtype: 'f16' },
+    { batch: 1, tokens: 77, heads: 1, head: 80, causal: false, dtype: 'f16' },
+  ],
+  subgroup: [
+    { batch: 1, tokens: 1, heads: 2, head: 24, causal: false, dtype: 'f32' },
+    { batch: 2, tokens: 7, heads: 3, head: 24, causal: true, dtype: 'f32' },
+    { batch: 1, tokens: 131, heads: 2, head: 24, causal: false, dtype: 'f32' },
+    { batch: 2, tokens: 33, heads: 2, head: 64, causal: false, dtype: 'f16' },
+    { batch: 1, tokens: 77, heads: 1, head: 64, causal: true, dtype: 'f16' },
+    { batch: 1, tokens: 65, heads: 1, head: 128, causal: true, dtype: 'f32' },
+  ],
+};
 
-for (const variant of variants) {
-  for (const { dtype, ...wanted } of cases) {
-    const { batch, tokens, heads, head, causal } = wanted;
-    test(`attention ${variant}: ${batch} x ${tokens} tokens, ${heads} heads of ${head}, ${causal ? 'causal' : 'full'}, ${dtype}`, () => check(wanted, dtype, variant));
+for (const [variant, list] of Object.entries(cases)) {
+  for (const wanted of list) {
+    const { batch, tokens, heads, head, causal, dtype } = wanted;
+    test(`attention ${variant}: ${batch} x ${tokens} tokens, ${heads} heads of ${head}, ${causal ? 'causal' : 'full'}, ${dtype}`, () => check(variant, wanted));
   }
+
+  test(`attention ${variant}: scores in the thousands do not overflow`, () =>
+    // A score of 5000 is known to 3e-4 in f32, and so are the probabilities.
+    check(variant, { batch: 1, tokens: 33, heads: 1, head: 24, causal: false, dtype: 'f32' }, { scale: 30, tolerance: 2e-3 }));
+
+  test(`attention ${variant}: gradient by central differences`, async () => {
+    for (const causal of [false, true]) {
+      await assertGradients([randomInput([2, 9, 3 * 48], 5)], (qkv) => attention(qkv, { heads: 2, causal }), {
+        variants: { attention: variant, attention_backward: variant },
+      });
+    }
+  });
 }
 
-for (const variant of variants) {
-  test(`attention ${variant} does not overflow where scores are large`, () =>
-    // Scores of some hundreds, whose exponentials f32 cannot hold.
-    check({ batch: 1, tokens: 33, heads: 1, head: 64, causal: false }, 'f32', variant, 20, 1e-4));
+test('attention runs without barriers on a software adapter with subgroups', async () => {
+  const gpu = await testGpu();
+  if (!gpu.adapter.software || ![4, 8, 16].includes(gpu.adapter.subgroupMaxSize)) return;
+  await evaluate([randomInput([1, 5, 3 * 24], 1)], (qkv) => attention(qkv, { heads: 1, causal: false }));
+  assert.equal([...variantsOf(gpu).chosen].map(([op, { variant }]) => [op.split('|')[0], variant]), [['attention', 'subgroup']]);
+});
 
-  test(`gradients of attention ${variant}`, () =>
-    assertGradients([randomInput([1, 9, 3 * 2 * 24], 3)], (qkv) => attention(qkv, { heads: 2, causal: true }), { variants: { attention: variant, attention_backward: variant } }));
-}
+test('attention names a head size that no kernel has, and a width that does not divide', async () => {
+  for (const [width, heads] of [[8, 1], [20, 1], [136, 1], [64, 3]]) {
+    const { message } = await errorOf(() => evaluate([randomInput([1, 2, 3 * width], 1)], (qkv) => attention(qkv, { heads, causal: false })));
+    assert.match(message, new RegExp(`^attention: qkv must be .*head size of 16 to 128.*${heads} heads.*qkv f32\\[1, 2, ${3 * width}\\]`));
+  }
+});
 
-test('attention names the operand whose heads it cannot take', async () => {
-  const { message } = await errorOf(() => evaluate([randomInput([1, 3, 36], 1)], (qkv) => attention(qkv, { heads: 1, causal: false })));
-  assert.match(message, /attention: .*head size of 16 to 128.*qkv f32\[1, 3, 36\]/);
+test('attention_backward names a gradient of another shape', async () => {
+  const { message } = await errorOf(() =>
+    evaluate([randomInput([1, 2, 48], 1), randomInput([1, 3, 16], 2)], (qkv, gradient) => {
+      const [output, logSumExp] = apply(attentionOp, [qkv], { heads: 1, causal: false });
+      return apply(attentionBackwardOp, [qkv, output, logSumExp, gradient], { heads: 1, causal: false });
+    }),
+  );
+  assert.match(message, /^attention_backward: .*output gradient f32\[1, 3, 16\]/);
 });
 
 test.run();
