@@ -11,7 +11,7 @@ import { type Camera, drawCamera, expose, type Exposed } from './render/camera.t
 import { type Area, drawLighting, type Lighting, shade } from './render/lighting.ts';
 import { layer, releaseLayers } from './render/memory.ts';
 import { Noise } from './render/noise.ts';
-import { randomFor } from './render/numbers.ts';
+import { clamp, randomFor } from './render/numbers.ts';
 import { type Fault, Stage } from './render/stage.ts';
 import { Surface } from './render/surface.ts';
 
@@ -116,26 +116,31 @@ export function renderSample({ category: name, defect, seed, size = 256, over = 
   const photo = expose(good.surface, good.radiance, camera, frame, undefined, noiseStart);
   if (defect === 'good') return { size, image: photo.pixels, mask: new Uint8Array(size * size), caption };
   let best: Composed | undefined;
+  // Later draws are larger and clearer, because those before could hardly be seen, or smaller where they were too large.
+  let growth = 0;
   for (let attempt = 0; attempt < attempts && !(best && best.contrast >= goodContrast); attempt++) {
     const random = randomFor(seed, name, defect, attempt);
     const extent = random.uniform();
-    // Later attempts are clearer: what was drawn before could hardly be seen, or was out of bounds.
-    const strength = Math.min(1, random.uniform(0.1, 1) + attempt * 0.08);
+    const strength = clamp(random.uniform(0.1, 1) + growth * 0.08, 0, 1);
     let surface: Surface;
     if ((faultKinds as readonly string[]).includes(defect)) {
       surface = buildSurface(category, seed, side, { kind: defect as Fault['kind'], random, severity: strength });
     } else {
       surface = new Surface(side);
       surface.copyFrom(good.surface);
-      surfaceDefects[defect as SurfaceDefect]({ surface, random, noise: new Noise(random), size: Math.min(1, extent * Math.sqrt(extent) + attempt * 0.06), strength, extent: category.kind === 'texture' ? 1 : extentOf(surface) });
+      surfaceDefects[defect as SurfaceDefect]({ surface, random, noise: new Noise(random), size: clamp(extent * Math.sqrt(extent) + growth * 0.06, 0, 1), strength, extent: category.kind === 'texture' ? 1 : extentOf(surface) });
     }
     const area = changedArea(good.surface, surface);
-    if (!area) continue;
+    if (!area) {
+      growth++;
+      continue;
+    }
     const radiance = copyRadiance(good.radiance);
     shade(surface, lighting, radiance, area);
     const hurt = expose(surface, radiance, camera, frame, photo.metering, noiseStart);
     const sample = compose(photo, hurt, size);
-    if (sample && sample.contrast > (best?.contrast ?? leastContrast)) best = sample;
+    growth += sample.share > largestShare ? -1 : 1;
+    if (sample.share >= smallestShare && sample.share <= largestShare && sample.contrast > (best?.contrast ?? leastContrast)) best = sample;
   }
   if (best) return { size, image: best.image, mask: best.mask, caption };
   throw new Error(`renderSample: no visible ${defect} on ${name} with seed ${seed} in ${attempts} attempts`);
@@ -154,12 +159,14 @@ function copyRadiance(radiance: Scene['radiance']): Scene['radiance'] {
 interface Composed {
   readonly image: Uint8Array;
   readonly mask: Uint8Array;
+  /** Share of the picture that the mask covers. */
+  readonly share: number;
   /** Mean difference inside the mask. */
   readonly contrast: number;
 }
 
-/** The defect's pixels in the good picture, if the defect is large and small enough. */
-function compose(good: Exposed, hurt: Exposed, size: number): Composed | undefined {
+/** The defect's pixels in the good picture. */
+function compose(good: Exposed, hurt: Exposed, size: number): Composed {
   const difference = differenceOf(good.clean, hurt.clean);
   const mask = maskOf(difference, size);
   let area = 0;
@@ -169,12 +176,11 @@ function compose(good: Exposed, hurt: Exposed, size: number): Composed | undefin
     area++;
     sum += difference[i];
   }
-  const share = area / mask.length;
-  if (share < smallestShare || share > largestShare || area < 6) return undefined;
   const image = good.pixels.slice();
   for (let i = 0; i < mask.length; i++) {
     if (!mask[i]) continue;
     for (let c = 0; c < 3; c++) image[i * 3 + c] = hurt.pixels[i * 3 + c];
   }
-  return { image, mask, contrast: sum / area };
+  // A handful of pixels is no defect that anyone could find, however small the picture.
+  return { image, mask, share: area < 6 ? 0 : area / mask.length, contrast: area ? sum / area : 0 };
 }

@@ -20,7 +20,7 @@ export const bottleCap: Category = {
   build(stage) {
     const { surface, random } = stage;
     stage.ground();
-    const { u, v, scale } = stage.place({ scale: [0.7, 0.86], shift: 0.08 });
+    const { u, v, scale } = stage.place({ scale: [0.68, 0.84], shift: 0.08 });
     const [paint, ink] = pick(random, paints).map((colour) => vary(random, colour, 0.08, 0.03));
     const bare = chance(random, 0.15);
     const metal = vary(random, srgb(206, 204, 198), 0.04, 0.01);
@@ -32,7 +32,7 @@ export const bottleCap: Category = {
     const letter = random.uniform(0.26, 0.34);
     const rays = random.integer(8, 18);
     const emblem = chance(random, 0.5);
-    const ring = random.uniform(0.54, 0.6);
+    const ring = random.uniform(0.5, 0.56);
     const orange = stage.field(0.06, 2);
     const haze = stage.field(0.5, 3);
     const missing = stage.faultOf('missing_part');

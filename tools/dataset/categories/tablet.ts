@@ -26,7 +26,7 @@ export const tablet: Category = {
     const mottle = stage.field(0.25, 4, 0.7);
     const scored = chance(random, 0.75);
     const text = [textPrint(`${pick(random, ['A', 'B', 'G', 'L', 'M', 'R', 'T', 'W'])}${random.integer(1, 9)}`, 1.7), textPrint(`${random.integer(10, 99)}`, 1.7)];
-    const letter = radius * random.uniform(0.5, 0.66);
+    const letter = radius * random.uniform(0.38, 0.5);
     const deep = random.uniform(0.035, 0.06);
     const missing = stage.faultOf('missing_part');
     const moved = stage.faultOf('misplaced_part');
@@ -59,7 +59,7 @@ export const tablet: Category = {
         stamp = Math.max(stamp, print.at((x - centre) / letter + print.width / 2, (y - shiftY) / letter + 0.5));
       } else stamp = 0;
       h -= deep * stamp;
-      shade *= 1 - 0.2 * stamp;
+      shade *= 1 - 0.28 * stamp;
       let face = 0;
       if (gone) {
         face = smoothstep(cutAt - 0.09, cutAt, x + slant * y + 0.03 * mottle[i]);

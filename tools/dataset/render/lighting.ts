@@ -162,8 +162,8 @@ function castShadow({ height, side, unit }: Surface, x: number, y: number, slope
  * Share of the key light that reaches each sample: shadows from across the light's width, averaged, each with a
  * half-shadow that widens with the distance to what casts it.
  */
-function keyVisibility(surface: Surface, lighting: Lighting): Float32Array {
-  const { count, unit, height } = surface;
+function keyVisibility(surface: Surface, lighting: Lighting, { left, top: first, right, bottom }: Area): Float32Array {
+  const { count, side, unit, height } = surface;
   const visible = layer(count).fill(1);
   const top = layer(count);
   const away = layer(count);
@@ -179,11 +179,13 @@ function keyVisibility(surface: Surface, lighting: Lighting): Float32Array {
     const [c, s] = [cosine(turn), sine(turn)];
     castShadow(surface, azimuthX * c - azimuthY * s, azimuthX * s + azimuthY * c, Math.max(0.12, slope - spread * 0.4), top, away);
     const least = 1.5 * unit;
-    for (let i = 0; i < count; i++) {
-      const depth = top[i] - height[i];
-      if (depth > 0) {
-        const ramp = depth / (least + away[i] * spread * 0.8);
-        visible[i] -= (ramp < 1 ? ramp * ramp * (3 - 2 * ramp) : 1) / samples;
+    for (let row = first; row < bottom; row++) {
+      for (let i = row * side + left; i < row * side + right; i++) {
+        const depth = top[i] - height[i];
+        if (depth > 0) {
+          const ramp = depth / (least + away[i] * spread * 0.8);
+          visible[i] -= (ramp < 1 ? ramp * ramp * (3 - 2 * ramp) : 1) / samples;
+        }
       }
     }
   }
@@ -191,7 +193,7 @@ function keyVisibility(surface: Surface, lighting: Lighting): Float32Array {
 }
 
 /** Share of the surroundings that each sample sees: less in cavities, a little more on edges. Computed at half resolution. */
-function openness(surface: Surface): Float32Array {
+function openness(surface: Surface, { left, top, right, bottom }: Area): Float32Array {
   const { height, side, unit, count } = surface;
   const half = (side + 1) >> 1;
   const small = layer(half * half);
@@ -212,11 +214,11 @@ function openness(surface: Surface): Float32Array {
     boxBlur(small, half, Math.max(0.5, radius / unit / 2), mean);
     boxBlur(mean, half, Math.max(0.5, (radius * 0.6) / unit / 2), mean);
     const scale = strength / radius;
-    for (let y = 0, i = 0; y < side; y++) {
+    for (let y = top; y < bottom; y++) {
       // Between the four nearest half-resolution samples: 9, 3, 3 and 1 sixteenths.
       const near = (y >> 1) * half;
       const far = clamp((y >> 1) + (y & 1 ? 1 : -1), 0, half - 1) * half;
-      for (let x = 0; x < side; x++, i++) {
+      for (let x = left, i = y * side + left; x < right; x++, i++) {
         const nearX = x >> 1;
         const beside = nearX + (x & 1 ? 1 : -1);
         const farX = beside < 0 ? 0 : beside >= half ? half - 1 : beside;
@@ -238,8 +240,8 @@ function openness(surface: Surface): Float32Array {
 export function shade(surface: Surface, lighting: Lighting, radiance: readonly [Float32Array, Float32Array, Float32Array], area: Area): void {
   const { side, unit, height, red, green, blue, rough, metal, soft } = surface;
   const [outRed, outGreen, outBlue] = radiance;
-  const visible = keyVisibility(surface, lighting);
-  const open = openness(surface);
+  const visible = keyVisibility(surface, lighting, area);
+  const open = openness(surface, area);
   const { x: lx, y: ly, z: lz, key, size, falloffX, falloffY, zenith, horizon, lamps, camera, view } = lighting;
   const [uneven, ax, ay, phaseA, bx, by, phaseB] = lighting.uneven;
   // Half vector for a view from straight above.
