@@ -7,6 +7,7 @@ import { checkCommand } from './check.ts';
 import { detectCommand } from './detect.ts';
 import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
+import { figuresCommand } from './figures.ts';
 import { mergeCommand } from './merge.ts';
 import { trainCommand } from './train.ts';
 
@@ -20,6 +21,7 @@ const program = new Command('mfp-clip')
   .addCommand(trainCommand())
   .addCommand(evalCommand())
   .addCommand(mergeCommand())
+  .addCommand(figuresCommand())
   .addCommand(checkCommand())
   .addCommand(benchCommand())
   .addCommand(doctorCommand());

@@ -6,7 +6,8 @@ import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
 import { type MfpOutputs, mfpForward, mfpText } from '../models/mfp/mfp.ts';
 import { imageNetNormalisation } from '../models/resnet/cnn.ts';
 import { cast } from '../ops/cast.ts';
-import { type KernelTime, Program } from '../tensor/program.ts';
+import { neighbourhoodPool } from '../ops/neighbourhood_pool.ts';
+import { type KernelTime, Program, type Tensors } from '../tensor/program.ts';
 import { type Tensor, emptyTensor, freeTensor, readTensor, writeTensor } from '../tensor/tensor.ts';
 import { type VariantPolicy, configureVariants } from '../tensor/variants.ts';
 
@@ -37,12 +38,29 @@ export interface Detection {
 /** What a batch gives on the device: maps [batch, size, size] and scores [batch]. */
 export type BatchOutputs = Pick<MfpOutputs, 'map' | 'coarseMap' | 'score'>;
 
-/** The programs for one batch size, and the tensors to write before a run. */
-interface BatchRunner {
+/** A program for one batch size, and the tensors to write before a run. */
+interface BatchRunner<Outputs extends Tensors> {
   readonly image: Tensor;
   readonly cnnImage: Tensor | undefined;
   readonly endOfText: Tensor;
-  readonly program: Program<BatchOutputs>;
+  readonly program: Program<Outputs>;
+}
+
+/** The adapted features of an image, for looking at them. */
+export interface AdaptedFeatures {
+  /** Patches per side. */
+  readonly grid: number;
+  /** De. */
+  readonly width: number;
+  /** One for each averaged stage (`map.stages`), of the last pass. */
+  readonly stages: readonly {
+    /** Quarter of the image tower, from 1. */
+    readonly stage: number;
+    /** [grid × grid, width]: what the stage's adapter gives. */
+    readonly before: Float32Array;
+    /** The same after multi-patch feature aggregation. */
+    readonly after: Float32Array;
+  }[];
 }
 
 /** What it takes of a detector to evaluate it. */
@@ -63,7 +81,8 @@ export class Detector {
   readonly #tokens: Tensor;
   /** Holds the class's text features for the programs that do not compute them. */
   readonly #textFeatures: Tensor;
-  readonly #runners = new Map<number, BatchRunner>();
+  readonly #runners = new Map<number, BatchRunner<BatchOutputs>>();
+  #featureRunner: BatchRunner<{ readonly before: readonly Tensor[]; readonly after: readonly Tensor[] }> | undefined;
   readonly #texts: ClassTexts;
 
   /** Use `loadModel`; or this for a model that is in other hands, such as one that is being trained. */
@@ -112,57 +131,87 @@ export class Detector {
    * @param images at least one
    */
   async run(images: readonly RgbImage[], className: string): Promise<BatchOutputs> {
-    const runner = await this.#prepare(images, className);
+    const runner = await this.#runnerFor(images.length);
+    await this.#load(runner, images, className);
     await runner.program.run();
     return runner.program.outputs;
   }
 
   /** Runs once over the images with every kernel timed on the GPU's clock. */
   async time(images: readonly RgbImage[], className: string): Promise<KernelTime[]> {
-    return (await this.#prepare(images, className)).program.time();
+    const runner = await this.#runnerFor(images.length);
+    await this.#load(runner, images, className);
+    return runner.program.time();
   }
 
-  async #prepare(images: readonly RgbImage[], className: string): Promise<BatchRunner> {
-    const runner = await this.#runnerFor(images.length);
+  /**
+   * The patch features that the map is made from, before and after multi-patch feature aggregation. A model without it shows
+   * what its neighbourhood would do (`mpfa.size`).
+   *
+   * @param className words for the object: "metal nut"
+   */
+  async features(image: RgbImage, className: string): Promise<AdaptedFeatures> {
+    const { model, sizes } = this.loaded;
+    const { grid } = model.image;
+    const { map, mpfa } = model.config;
+    this.#featureRunner ??= await this.#record(1, 'features', ({ adapted }) => ({
+      before: adapted,
+      after: adapted.map((features) => neighbourhoodPool(features, { rows: grid, columns: grid, size: mpfa.size })),
+    }));
+    const { program } = this.#featureRunner;
+    await this.#load(this.#featureRunner, [image], className);
+    await program.run();
+    const stages = [];
+    for (const [i, stage] of map.stages.entries()) {
+      stages.push({ stage, before: await readTensor(this.gpu, program.outputs.before[i]), after: await readTensor(this.gpu, program.outputs.after[i]) });
+    }
+    return { grid, width: sizes.jointWidth, stages };
+  }
+
+  /** Writes a batch into the tensors of a runner. */
+  async #load({ image, cnnImage, endOfText }: BatchRunner<Tensors>, images: readonly RgbImage[], className: string): Promise<void> {
     const text = await this.#texts.of(className);
     writeTensor(this.gpu, this.#tokens, text.embeddings);
     if (text.features) writeTensor(this.gpu, this.#textFeatures, text.features);
-    writeTensor(this.gpu, runner.endOfText, images.flatMap(() => text.endOfText));
-    const batches = [runner.image, ...(runner.cnnImage ? [runner.cnnImage] : [])];
-    for (const [i, image] of images.entries()) await this.#preprocessor.load(image, batches, i);
-    return runner;
+    writeTensor(this.gpu, endOfText, images.flatMap(() => text.endOfText));
+    const batches = [image, ...(cnnImage ? [cnnImage] : [])];
+    for (const [i, photo] of images.entries()) await this.#preprocessor.load(photo, batches, i);
   }
 
-  async #runnerFor(batch: number): Promise<BatchRunner> {
+  async #runnerFor(batch: number): Promise<BatchRunner<BatchOutputs>> {
     let runner = this.#runners.get(batch);
     if (!runner) {
-      const { cnn, precision, imageSize } = this.loaded;
-      const cnnSize = this.loaded.model.config.cnn.size;
-      const image = emptyTensor(this.gpu, [batch, 3, imageSize, imageSize], 'f32', 'images');
-      const cnnImage = cnn && emptyTensor(this.gpu, [batch, 3, cnnSize, cnnSize], 'f32', 'CNN images');
-      const endOfText = emptyTensor(this.gpu, [2 * batch], 'u32', 'end of text');
-      const program = await Program.record(
-        this.gpu,
-        () => {
-          const features = cnn && cnn.features(cast(cnnImage!, precision));
-          // Training keeps its parameters in f32, whatever the rest is in.
-          const model = { ...this.loaded.model, parameters: new Map([...this.loaded.model.parameters].map(([name, parameter]) => [name, cast(parameter, precision)])) };
-          const text = model.config.i2tp.enabled ? mfpText(model, this.#tokens, endOfText, features) : this.#textFeatures;
-          const { map, coarseMap, score } = mfpForward(model, cast(image, precision), features, text);
-          return { map, coarseMap, score };
-        },
-        { label: `detect, batch ${batch}` },
-      );
-      runner = { image, cnnImage, endOfText, program };
+      runner = await this.#record(batch, 'detect', ({ map, coarseMap, score }) => ({ map, coarseMap, score }));
       this.#runners.set(batch, runner);
     }
     return runner;
   }
 
+  /** @param pick what of the model's outputs is to be read after a run */
+  async #record<Outputs extends Tensors>(batch: number, what: string, pick: (outputs: MfpOutputs) => Outputs): Promise<BatchRunner<Outputs>> {
+    const { cnn, precision, imageSize } = this.loaded;
+    const cnnSize = this.loaded.model.config.cnn.size;
+    const image = emptyTensor(this.gpu, [batch, 3, imageSize, imageSize], 'f32', 'images');
+    const cnnImage = cnn && emptyTensor(this.gpu, [batch, 3, cnnSize, cnnSize], 'f32', 'CNN images');
+    const endOfText = emptyTensor(this.gpu, [2 * batch], 'u32', 'end of text');
+    const program = await Program.record(
+      this.gpu,
+      () => {
+        const features = cnn && cnn.features(cast(cnnImage!, precision));
+        // Training keeps its parameters in f32, whatever the rest is in.
+        const model = { ...this.loaded.model, parameters: new Map([...this.loaded.model.parameters].map(([name, parameter]) => [name, cast(parameter, precision)])) };
+        const text = model.config.i2tp.enabled ? mfpText(model, this.#tokens, endOfText, features) : this.#textFeatures;
+        return pick(mfpForward(model, cast(image, precision), features, text));
+      },
+      { label: `${what}, batch ${batch}` },
+    );
+    return { image, cnnImage, endOfText, program };
+  }
+
   /** Frees everything; the process can then end. */
   close(): void {
     this.#preprocessor.destroy();
-    for (const { image, cnnImage, endOfText, program } of this.#runners.values()) {
+    for (const { image, cnnImage, endOfText, program } of [...this.#runners.values(), ...(this.#featureRunner ? [this.#featureRunner] : [])]) {
       program.destroy();
       for (const unused of [image, cnnImage, endOfText]) if (unused) freeTensor(this.gpu, unused);
     }
