@@ -95,7 +95,7 @@ test('a run that is killed again and again ends with the bits of one that never 
     }
   }
   assert.is(killed, kills);
-  for (const file of ['mfp.safetensors', 'checkpoint.safetensors']) assert.is(hash(join(folder, 'parts', file)), hash(join(folder, 'whole', file)), file);
+  assert.is(hash(join(folder, 'parts', 'mfp.safetensors')), hash(join(folder, 'whole', 'mfp.safetensors')));
 });
 
 test('an interrupted run finishes its update, saves, and goes on', async () => {
