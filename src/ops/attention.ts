@@ -50,6 +50,7 @@ interface Shape {
 interface Rung {
   readonly name: string;
   readonly purpose: string;
+  readonly reference?: boolean;
   /** undefined where the adapter cannot run it for this head size. */
   shape(gpu: Gpu, head: number, pass: Pass): Shape | undefined;
 }
@@ -62,6 +63,7 @@ function headConditions(head: number): Record<string, boolean> {
 const plain: Rung = {
   name: 'plain',
   purpose: 'one invocation per row: the reference, and for adapters with little workgroup memory',
+  reference: true,
   shape: (_gpu, head) => ({ constants: { THREADS: 32 }, params: { head4: head / 4 }, rows: 32 }),
 };
 
@@ -98,7 +100,7 @@ const subgroup: Rung = {
   },
 };
 
-const rungs = [plain, tiled, subgroup];
+const rungs = [subgroup, tiled, plain];
 
 function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, rung: Rung, pass: Pass, bindings: KernelCall['bindings']): KernelCall {
   const { batch, tokens, head } = sizesOf(inputs[0]!, attributes);
@@ -113,7 +115,7 @@ function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes
   };
 }
 
-/** Fixed choice: what was fastest on the adapters at hand. */
+/** The subgroup kernels win on software adapters only: a GPU shares loads through workgroup memory at no such cost. */
 function preferred({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, pass: Pass): string {
   const { head } = sizesOf(inputs[0]!, attributes);
   const order = gpu.adapter.software ? [subgroup, tiled] : [tiled];
@@ -141,6 +143,7 @@ export const attentionOp = defineOp<AttentionAttributes>({
   variants: rungs.map((rung) => ({
     name: rung.name,
     purpose: rung.purpose,
+    reference: rung.reference,
     supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'forward') !== undefined,
     kernels: (call) => [attentionKernel(call, rung, 'forward', { qkv: call.inputs[0]!, output: call.outputs[0], log_sum_exp: call.outputs[1] })],
   })),
@@ -173,6 +176,7 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
   variants: rungs.map((rung) => ({
     name: rung.name,
     purpose: rung.purpose,
+    reference: rung.reference,
     supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'backward_kv') !== undefined,
     kernels(call) {
       const [qkv, output, logSumExp, gradient] = call.inputs;
