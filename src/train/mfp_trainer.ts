@@ -1,6 +1,7 @@
 import { UserError } from '../errors.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { ClassTexts } from '../models/mfp/class_texts.ts';
+import { needsCnn } from '../models/mfp/config.ts';
 import type { LoadedMfp } from '../models/mfp/load.ts';
 import { type Mfp, mfpForward, mfpText } from '../models/mfp/mfp.ts';
 import { binaryCrossEntropy } from '../ops/binary_cross_entropy.ts';
@@ -78,7 +79,7 @@ async function recordStep(gpu: Gpu, loaded: LoadedMfp, config: RunConfig, optimi
   const { i2tp, mp, loss } = model.config;
   const input = (shape: Shape, label: string): Tensor => emptyTensor(gpu, shape, 'f32', label);
   const image = input([batch, 3, imageSize, imageSize], 'images');
-  const features = loaded.cnn && input([batch, sizes.cnnWidth], 'CNN features');
+  const features = needsCnn(model.config) ? input([batch, sizes.cnnWidth], 'CNN features') : undefined;
   const mask = input([batch, imageSize, imageSize], 'masks');
   const label = input([batch], 'labels');
   const text = i2tp.enabled ? input([batch * 2, sizes.context, sizes.textWidth], 'token embeddings') : input([batch, 2, sizes.jointWidth], 'text features');
