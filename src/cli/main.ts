@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { UserError } from '../errors.ts';
+import { ablateCommand } from './ablate.ts';
 import { benchCommand } from './bench.ts';
 import { checkCommand } from './check.ts';
 import { detectCommand } from './detect.ts';
@@ -22,6 +23,7 @@ const program = new Command('mfp-clip')
   .addCommand(evalCommand())
   .addCommand(mergeCommand())
   .addCommand(figuresCommand())
+  .addCommand(ablateCommand())
   .addCommand(checkCommand())
   .addCommand(benchCommand())
   .addCommand(doctorCommand());

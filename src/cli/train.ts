@@ -14,12 +14,8 @@ import { trainMfp } from '../train/run.ts';
 import { type DeviceFlags, gpuOptions, listOfNames, variantPolicy, wholeNumber, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
-interface TrainFlags extends DeviceFlags {
-  readonly data: string;
-  readonly classes?: readonly string[];
-  readonly clip: string;
-  readonly cnn?: string;
-  readonly out: string;
+/** Options that make up a run configuration. */
+export interface ConfigFlags {
   readonly config?: string;
   readonly set?: readonly string[];
   readonly epochs?: number;
@@ -28,6 +24,14 @@ interface TrainFlags extends DeviceFlags {
   readonly precision?: 'f32' | 'f16';
   readonly recompute?: boolean;
   readonly seed?: number;
+}
+
+interface TrainFlags extends DeviceFlags, ConfigFlags {
+  readonly data: string;
+  readonly classes?: readonly string[];
+  readonly clip: string;
+  readonly cnn?: string;
+  readonly out: string;
   readonly resume?: boolean;
   readonly saveEvery: number;
   readonly val?: string;
@@ -57,8 +61,21 @@ function applySetting(config: Record<string, Record<string, unknown>>, text: str
   (config[section] ??= {})[field] = parsed;
 }
 
+/** Adds the options of `ConfigFlags`. */
+export function withConfig(command: Command): Command {
+  return command
+    .option('--config <file>', 'JSON with the fields of the run configuration that differ from the defaults')
+    .option('--set <section.field=value>', 'one field of the run configuration, for example sp.count=4; can be given again', (text: string, earlier: string[] = []) => [...earlier, text])
+    .option('--epochs <n>', 'passes over the data (training.epochs)', wholeNumber(1))
+    .option('--batch <n>', 'images per forward pass (training.batch)', wholeNumber(1))
+    .option('--size <pixels>', 'side of the square that CLIP sees (image.size)', wholeNumber(1))
+    .option('--precision <f32|f16>', 'storage of weights and activations (training.precision)')
+    .option('--recompute', 'less memory for more time (training.recompute)')
+    .option('--seed <n>', 'seed of start values and order (training.seed)', wholeNumber(0));
+}
+
 /** The configuration that file and flags describe. */
-function runConfigOf(flags: TrainFlags): RunConfig {
+export function runConfigOf(flags: ConfigFlags): RunConfig {
   const changes = (flags.config ? structuredClone(readJson(flags.config)) : {}) as Record<string, Record<string, unknown>>;
   const source = flags.config ?? 'command line';
   for (const text of flags.set ?? []) applySetting(changes, text);
@@ -151,15 +168,8 @@ export function trainCommand(): Command {
     .option('--classes <list>', 'classes to train on, separated by commas; default: all', listOfNames)
     .requiredOption('--clip <path>', 'CLIP: a Hugging Face folder, or safetensors with OpenAI\'s names')
     .option('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names')
-    .requiredOption('--out <folder>', 'folder of the run: configuration, log, checkpoint and model')
-    .option('--config <file>', 'JSON with the fields of the run configuration that differ from the defaults')
-    .option('--set <section.field=value>', 'one field of the run configuration, for example sp.count=4; can be given again', (text: string, earlier: string[] = []) => [...earlier, text])
-    .option('--epochs <n>', 'passes over the data (training.epochs)', wholeNumber(1))
-    .option('--batch <n>', 'images per forward pass (training.batch)', wholeNumber(1))
-    .option('--size <pixels>', 'side of the square that CLIP sees (image.size)', wholeNumber(1))
-    .option('--precision <f32|f16>', 'storage of weights and activations (training.precision)')
-    .option('--recompute', 'less memory for more time (training.recompute)')
-    .option('--seed <n>', 'seed of start values and order (training.seed)', wholeNumber(0))
+    .requiredOption('--out <folder>', 'folder of the run: configuration, log, checkpoint and model');
+  withConfig(command)
     .option('--resume', 'go on from the checkpoint in --out')
     .option('--save-every <updates>', 'updates between checkpoints', wholeNumber(1), 200)
     .option('--val <folder>', 'data set to measure all metrics on while training; they go into log.jsonl')

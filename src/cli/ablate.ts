@@ -1,0 +1,213 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { existsSync, realpathSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Dataset } from '../data/dataset.ts';
+import { loadModel } from '../eval/detector.ts';
+import { evaluateShard } from '../eval/evaluate.ts';
+import { dataIdentity, modelFiles } from '../eval/identity.ts';
+import { resultsOf } from '../eval/results.ts';
+import { type Shard, wholeShard } from '../eval/state.ts';
+import { writeResults } from '../eval/tables.ts';
+import { Gpu } from '../gpu/device.ts';
+import { ablationResults, ablationTable, isDone, readPublished, runAblation, writeAblation } from '../report/ablation.ts';
+import { type AblationUnit, ablationTables, planAblation } from '../report/ablation_tables.ts';
+import { configureVariants } from '../tensor/variants.ts';
+import { trainMfp } from '../train/run.ts';
+import { shardOf } from './eval.ts';
+import { type DeviceFlags, gpuOptions, listOfNames, prepareOut, variantPolicy, wholeNumber, withDevice } from './options.ts';
+import { formatDuration, startProgress } from './progress.ts';
+import { type ConfigFlags, openChecked, runConfigOf, withConfig } from './train.ts';
+
+interface AblateFlags extends DeviceFlags, ConfigFlags {
+  readonly data: string;
+  readonly classes?: readonly string[];
+  readonly eval: string;
+  readonly evalClasses?: readonly string[];
+  readonly clip: string;
+  readonly cnn: string;
+  readonly out: string;
+  readonly tables: readonly number[];
+  readonly seeds: number;
+  readonly shard?: Shard;
+  readonly published?: string;
+  readonly saveEvery: number;
+  readonly check: boolean;
+}
+
+/** Parses "2, 4". */
+function tableNumbers(text: string): number[] {
+  const known = ablationTables.map(({ number }): number => number);
+  const numbers = text.split(',').map((part) => Number(part.trim()));
+  if (!numbers.every((number) => known.includes(number))) throw new InvalidArgumentError(`It must be some of ${known.join(',')}.`);
+  return [...new Set(numbers)];
+}
+
+/** Trains and evaluates units of an ablation on one device. */
+class UnitWorker {
+  readonly #flags: AblateFlags;
+  readonly #train: Dataset;
+  readonly #evaluation: Dataset;
+  readonly #gpu: Gpu;
+  readonly #signal: AbortSignal;
+
+  constructor(flags: AblateFlags, train: Dataset, evaluation: Dataset, gpu: Gpu, signal: AbortSignal) {
+    this.#flags = flags;
+    this.#train = train;
+    this.#evaluation = evaluation;
+    this.#gpu = gpu;
+    this.#signal = signal;
+  }
+
+  /** @returns false when it was stopped before the end */
+  async run(unit: AblationUnit, folder: string): Promise<boolean> {
+    const model = await this.#trained(unit, folder);
+    return model !== undefined && (await this.#evaluated(unit, folder, model));
+  }
+
+  /** @returns the trained model; undefined when it was stopped */
+  async #trained({ config }: AblationUnit, folder: string): Promise<string | undefined> {
+    const { clip, cnn, saveEvery } = this.#flags;
+    const resume = existsSync(join(folder, 'checkpoint.safetensors'));
+    // Killed before its first checkpoint: begun again.
+    if (!resume) for (const file of ['config.json', 'log.jsonl', 'mfp.safetensors']) await rm(join(folder, file), { force: true });
+    // A run that is resumed pins its variants: they are not those of the next one.
+    configureVariants(this.#gpu, variantPolicy(this.#flags));
+    let progress: ReturnType<typeof startProgress> | undefined;
+    try {
+      const { finished, file } = await trainMfp({
+        gpu: this.#gpu,
+        source: { clip, cnn },
+        samples: this.#train.samples,
+        out: folder,
+        config,
+        resume,
+        saveEvery,
+        signal: this.#signal,
+        onStart: ({ updates, done }) => void (progress = startProgress('update', updates, done)),
+        onUpdate: ({ epoch, losses }) => progress?.step(`epoch ${epoch + 1}, loss ${losses.total.toFixed(4)}`),
+      });
+      return finished ? file : undefined;
+    } finally {
+      progress?.stop();
+    }
+  }
+
+  async #evaluated({ config }: AblationUnit, folder: string, mfp: string): Promise<boolean> {
+    const { clip, cnn } = this.#flags;
+    const detector = await loadModel({ gpu: this.#gpu, clip, cnn, mfp, precision: config.training.precision, variants: variantPolicy(this.#flags) });
+    let progress: ReturnType<typeof startProgress> | undefined;
+    try {
+      const { state } = await evaluateShard(detector, this.#evaluation, {
+        files: await modelFiles({ clip, cnn, mfp }),
+        state: join(folder, 'evaluation.safetensors'),
+        signal: this.#signal,
+        onStart: ({ total, done }) => void (progress = startProgress('image', total, done)),
+        onImage: ({ class: className }) => progress?.step(className),
+      });
+      try {
+        if (state.images.length < state.total) return false;
+        await writeResults(folder, await resultsOf([state]));
+        return true;
+      } finally {
+        await state.close();
+      }
+    } finally {
+      progress?.stop();
+      detector.close();
+    }
+  }
+}
+
+/** Warns when the figures will not be zero-shot. */
+function warnOfOverlap(flags: AblateFlags, train: Dataset, evaluation: Dataset): void {
+  if (realpathSync(flags.data) !== realpathSync(flags.eval)) return;
+  const common = train.classes.filter((name) => evaluation.classes.includes(name));
+  if (common.length) process.stderr.write(`mfp-clip: trained and evaluated on the same images of ${common.join(', ')}: the figures will not be zero-shot. Choose others with --classes and --eval-classes.\n`);
+}
+
+async function ablate(flags: AblateFlags): Promise<void> {
+  const { out, shard = wholeShard } = flags;
+  const plan = planAblation(runConfigOf(flags), flags.seeds, flags.tables);
+  const published = flags.published === undefined ? undefined : readPublished(flags.published, ablationTables.flatMap(({ rows }) => rows.map(({ id }) => id)));
+  const train = await openChecked(flags.data, 'test', flags.classes, flags.check);
+  const evaluation = await openChecked(flags.eval, 'test', flags.evalClasses, flags.check);
+  warnOfOverlap(flags, train, evaluation);
+  await prepareOut(out);
+  const { clip, cnn } = await modelFiles({ clip: flags.clip, cnn: flags.cnn });
+  const source = { train: dataIdentity(train), evaluation: dataIdentity(evaluation), clip, cnn };
+  const stop = new AbortController();
+  let signalled: NodeJS.Signals | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    process.stderr.write(`\nmfp-clip: finishing this step and saving; ${signal === 'SIGINT' ? 'interrupt again to leave at once' : 'this takes a moment'}\n`);
+    signalled = signal;
+    stop.abort();
+    process.once('SIGINT', () => process.exit(130));
+  };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  let gpu: Gpu | undefined;
+  let finished: boolean;
+  try {
+    finished = await runAblation({
+      plan,
+      source,
+      out,
+      shard,
+      signal: stop.signal,
+      onUnit({ label, seed }, { index, total, done }) {
+        process.stderr.write(`mfp-clip: ${index + 1}/${total} ${label}, seed ${seed}${done ? ': there already' : ''}\n`);
+      },
+      async work(unit, folder) {
+        // Opened for the first unit that needs it: putting tables together needs none.
+        gpu ??= await Gpu.open(gpuOptions(flags));
+        const start = performance.now();
+        const done = await new UnitWorker(flags, train, evaluation, gpu, stop.signal).run(unit, folder);
+        if (done) process.stderr.write(`mfp-clip: ${unit.name} is done after ${formatDuration((performance.now() - start) / 1000)}\n`);
+        return done;
+      },
+    });
+  } finally {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+    gpu?.close();
+  }
+  if (!finished) {
+    process.stderr.write('mfp-clip: stopped. The same command goes on from here.\n');
+    process.exitCode = signalled === 'SIGTERM' ? 143 : 130;
+    return;
+  }
+  const missing = plan.units.filter((unit) => !isDone(out, unit));
+  if (missing.length) {
+    process.stderr.write(`mfp-clip: shard ${shard.index}/${shard.count} is done; ${missing.length} of ${plan.units.length} runs are missing still. When all are there, the same command without --shard prints the tables.\n`);
+    return;
+  }
+  const results = ablationResults(plan, source, out);
+  await writeAblation(out, results, published);
+  for (const table of results.tables) process.stdout.write(`Table ${table.number}: ${table.title}\n${ablationTable(table, published)}\n`);
+  process.stderr.write(`mfp-clip: the tables are in ${join(out, 'ablation.md')}\n`);
+}
+
+/** `mfp-clip ablate`. */
+export function ablateCommand(): Command {
+  const command = new Command('ablate')
+    .description("the paper's tables 2, 3 and 4: trains and evaluates each row with several seeds; run again, it goes on where it stopped")
+    .requiredOption('--data <folder>', 'data set to train on')
+    .option('--classes <list>', 'classes to train on, separated by commas; default: all', listOfNames)
+    .requiredOption('--eval <folder>', 'data set to evaluate on')
+    .option('--eval-classes <list>', 'classes to evaluate on, separated by commas; default: all', listOfNames)
+    .requiredOption('--clip <path>', 'CLIP: a Hugging Face folder, or safetensors with OpenAI\'s names')
+    .requiredOption('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names')
+    .requiredOption('--out <folder>', 'where ablation.json, ablation.md and a folder for each run go')
+    .option('--tables <list>', 'tables to make, separated by commas; default: 2,3,4', tableNumbers, ablationTables.map(({ number }) => number))
+    .option('--seeds <n>', 'seeds of each row, from --seed on', wholeNumber(1), 3)
+    .option('--shard <i/n>', 'run the i-th of n parts of all rows and seeds; default: everything', shardOf)
+    .option('--published <file>', 'JSON with figures of a publication to stand beside: {"source": "...", "figures": {"MVTec-AD": {"all": {"P-AUROC": 90.0}}}}')
+    .option('--save-every <updates>', 'updates between checkpoints', wholeNumber(1), 200)
+    .option('--no-check', 'do not read all images before the first update');
+  withConfig(command).addHelpText(
+    'after',
+    `\nRows of the tables, and the fields of the configuration that they set:\n${ablationTables
+      .map(({ number, title, rows }) => `  ${number}: ${title}\n${rows.map(({ id, changes }) => `     ${id.padEnd(14)} ${JSON.stringify(changes).replaceAll('"', '')}`).join('\n')}`)
+      .join('\n')}`,
+  );
+  return withDevice(command).action(ablate);
+}
