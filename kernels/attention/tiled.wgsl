@@ -11,7 +11,7 @@
 // invocations of a row exchange share the place of the probabilities, so that 64 x 64 tiles of head size 64 fit the
 // 48 KiB that a desktop GPU gives a workgroup.
 
-import package::attention::head_size::{HEAD, HEAD4};
+import package::attention::head_size::HEAD4;
 import package::attention::tiles::{
   THREADS, ROWS, COLUMNS, ROW_VECTORS, COLUMN_VECTORS, VALUE_VECTORS, ROW_GROUPS, COLUMN_GROUPS, COLUMN_THREADS, SumTile,
   weights, moving, row_group, score_column, column_thread, sum_vector, store_fixed, store_moving, score_products,

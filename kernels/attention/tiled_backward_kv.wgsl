@@ -12,7 +12,7 @@
 // output_gradientᵀ, output_gradient and q, through the same place (see tiles.wgsl). No other workgroup adds to the same
 // gradients, so there is nothing to be atomic about.
 
-import package::attention::head_size::{HEAD, HEAD4};
+import package::attention::head_size::HEAD4;
 import package::attention::tiles::{
   THREADS, ROWS, COLUMNS, ROW_VECTORS, COLUMN_VECTORS, VALUE_VECTORS, ROW_GROUPS, COLUMN_GROUPS, SumTile,
   moving, row_group, score_column, sum_vector, store_fixed, store_moving, score_products, store_weights, add_weighted, sum_rows,

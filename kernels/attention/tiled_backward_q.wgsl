@@ -11,7 +11,7 @@
 // One workgroup per ROWS queries of one head: q and the output's gradient stay in workgroup memory; each tile of COLUMNS
 // keys passes by as kᵀ, vᵀ and k, through the same place (see tiles.wgsl).
 
-import package::attention::head_size::{HEAD, HEAD4};
+import package::attention::head_size::HEAD4;
 import package::attention::tiles::{
   THREADS, ROWS, COLUMNS, ROW_VECTORS, COLUMN_VECTORS, VALUE_VECTORS, ROW_GROUPS, COLUMN_GROUPS, SumTile,
   moving, row_group, score_column, sum_vector, store_fixed, store_moving, score_products, store_weights, add_weighted, sum_rows,

@@ -18,7 +18,11 @@ interface Case {
 }
 
 /** float64 reference of torch.nn.functional.scaled_dot_product_attention and of its gradient. */
-function reference(qkv: ArrayLike<number>, gradient: ArrayLike<number>, { batch, tokens, heads, head, causal }: Case): { output: Float64Array; logSumExp: Float64Array; qkvGradient: Float64Array } {
+function reference(
+  qkv: ArrayLike<number>,
+  gradient: ArrayLike<number>,
+  { batch, tokens, heads, head, causal }: Case,
+): { output: Float64Array; logSumExp: Float64Array; qkvGradient: Float64Array } {
   const width = heads * head;
   const output = new Float64Array(batch * tokens * width);
   const logSumExp = new Float64Array(batch * heads * tokens);
