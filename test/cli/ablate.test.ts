@@ -13,11 +13,15 @@ const data = join(folder, 'data');
 writeTestDataset(data, { classes: ['plate', 'metal_nut'], good: 1, bad: 1, size: 40 });
 const checkpoint = join(goldenFolder, 'half');
 writeFileSync(join(folder, 'config.json'), JSON.stringify({ image: { size: 40 }, cnn: { size: 32 }, sp: { stages: [1, 2], count: 2 }, training: { epochs: 2 } }));
-const flags = ['ablate', '--data', data, '--classes', 'plate', '--eval', data, '--eval-classes', 'metal_nut', '--clip', join(checkpoint, 'clip'), '--cnn', join(checkpoint, 'cnn'), '--config', join(folder, 'config.json'), '--seeds', '1', '--variants', 'default'];
+const [clip, cnn] = [join(checkpoint, 'clip'), join(checkpoint, 'cnn')];
+const options = ['--classes', 'plate', '--eval-classes', 'metal_nut', '--config', join(folder, 'config.json'), '--seeds', '1'];
+const flags = ['ablate', '--data', data, '--eval', data, '--clip', clip, '--cnn', cnn, '--variants', 'default', ...options];
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const program = [process.execPath, '--import', 'tsx', join(root, 'src', 'cli', 'main.ts')];
 
 /** Runs the command and interrupts it, as Ctrl+C does, when it prints what is waited for. */
 function interrupted(args: readonly string[], when: RegExp): Promise<{ readonly code: number | null; readonly errors: string }> {
-  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url)), ...args], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(program[0], [...program.slice(1), ...args], { stdio: ['ignore', 'ignore', 'pipe'], cwd: root });
   let errors = '';
   let sent = false;
   child.stderr.on('data', (chunk: Buffer) => {
@@ -29,6 +33,15 @@ function interrupted(args: readonly string[], when: RegExp): Promise<{ readonly 
   return new Promise((resolve) => child.on('close', (code) => resolve({ code, errors })));
 }
 
+/** Runs what a job file has a shell run. */
+function job(argv: readonly string[], environment: Readonly<Record<string, string>>): Promise<{ readonly code: number | null; readonly output: string; readonly errors: string }> {
+  const child = spawn(argv[0], argv.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], cwd: root, env: { ...process.env, DATA: data, EVAL: data, CLIP: clip, CNN: cnn, MFP_CLIP: program.join(' '), ...environment } });
+  let [output, errors] = ['', ''];
+  child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (errors += chunk.toString()));
+  return new Promise((resolve) => child.on('close', (code) => resolve({ code, output, errors })));
+}
+
 test('an interrupted ablation goes on, in shards too, and ends with its tables', async () => {
   const out = join(folder, 'out');
   const run = [...flags, '--out', out, '--tables', '2'];
@@ -38,12 +51,14 @@ test('an interrupted ablation goes on, in shards too, and ends with its tables',
   assert.match(first.errors, /stopped\. The same command goes on from here/);
   assert.not.ok(existsSync(join(out, 'ablation.md')));
 
-  const shard = await command([...run, '--shard', '2/2']);
+  const environment = { OUT: out, OPTIONS: [...options, '--tables', '2'].join(' ') };
+  const shard = process.platform === 'win32' ? await command([...run, '--shard', '2/2']) : await job(['bash', join(root, 'tools/cluster/ablate.slurm')], { ...environment, SHARDS: '2', SLURM_ARRAY_TASK_ID: '2' });
   assert.is(shard.code, 0, shard.errors);
   assert.is(shard.output, '');
   assert.match(shard.errors, /shard 2\/2 is done; \d of 6 runs are missing still/);
 
-  const rest = await command(run);
+  const script = /- \|\n((?: +.*\n)+?)(?= {10}\S)/.exec(readFileSync(join(root, 'tools/cluster/ablate-kubernetes.yaml'), 'utf8'))![1];
+  const rest = process.platform === 'win32' ? await command(run) : await job(['sh', '-euc', script], { ...environment, SHARDS: '1', JOB_COMPLETION_INDEX: '0' });
   assert.is(rest.code, 0, rest.errors);
   for (const name of ['baseline: adapters alone', '\\+ I2TP', '\\+ MPFA', 'all four']) assert.match(rest.errors, new RegExp(`${name}, seed 0: there already`));
   assert.match(rest.output, /^Table 2: Contribution of the parts\n\| row +\| +I-AUROC \|/);
