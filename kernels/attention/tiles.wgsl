@@ -89,15 +89,18 @@ fn store_moving(group: u32, d4: u32, rows: mat4x4f) {
 fn score_products(matrix: u32, thread: u32) -> ScoreTile {
   var scores: ScoreTile;
   for (var d = 0u; d < HEAD; d++) {
+    var rows: array<vec4f, ROW_VECTORS>;
+    for (var r = 0u; r < ROW_VECTORS; r++) {
+      rows[r] = fixed[(matrix * HEAD + d) * ROW_GROUPS + row_group(thread, r)];
+    }
     for (var c = 0u; c < COLUMN_VECTORS; c++) {
       let column = moving[d * COLUMN_GROUPS + c * COLUMN_THREADS + column_thread(thread)];
       for (var r = 0u; r < ROW_VECTORS; r++) {
-        let row = fixed[(matrix * HEAD + d) * ROW_GROUPS + row_group(thread, r)];
         let at = c * 4 * ROW_VECTORS + r;
-        scores[at] = fma(row, vec4f(column.x), scores[at]);
-        scores[at + ROW_VECTORS] = fma(row, vec4f(column.y), scores[at + ROW_VECTORS]);
-        scores[at + 2 * ROW_VECTORS] = fma(row, vec4f(column.z), scores[at + 2 * ROW_VECTORS]);
-        scores[at + 3 * ROW_VECTORS] = fma(row, vec4f(column.w), scores[at + 3 * ROW_VECTORS]);
+        scores[at] = fma(rows[r], vec4f(column.x), scores[at]);
+        scores[at + ROW_VECTORS] = fma(rows[r], vec4f(column.y), scores[at + ROW_VECTORS]);
+        scores[at + 2 * ROW_VECTORS] = fma(rows[r], vec4f(column.z), scores[at + 2 * ROW_VECTORS]);
+        scores[at + 3 * ROW_VECTORS] = fma(rows[r], vec4f(column.w), scores[at + 3 * ROW_VECTORS]);
       }
     }
   }
@@ -114,16 +117,19 @@ fn store_weights(thread: u32, scores: ScoreTile) {
 
 fn add_weighted(thread: u32, sums: ptr<function, SumTile>) {
   for (var column = 0u; column < COLUMNS; column++) {
+    var row_weights: array<vec4f, ROW_VECTORS>;
+    for (var r = 0u; r < ROW_VECTORS; r++) {
+      row_weights[r] = weights[column * ROW_GROUPS + row_group(thread, r)];
+    }
     for (var n = 0u; n < VALUE_VECTORS; n++) {
       // Where an invocation has no vector it works on the last one for nothing.
       let value = moving[column * HEAD4 + min(sum_vector(thread, n), HEAD4 - 1)];
       for (var r = 0u; r < ROW_VECTORS; r++) {
-        let weight = weights[column * ROW_GROUPS + row_group(thread, r)];
         let at = n * 4 * ROW_VECTORS + r;
-        (*sums)[at] = fma(weight, vec4f(value.x), (*sums)[at]);
-        (*sums)[at + ROW_VECTORS] = fma(weight, vec4f(value.y), (*sums)[at + ROW_VECTORS]);
-        (*sums)[at + 2 * ROW_VECTORS] = fma(weight, vec4f(value.z), (*sums)[at + 2 * ROW_VECTORS]);
-        (*sums)[at + 3 * ROW_VECTORS] = fma(weight, vec4f(value.w), (*sums)[at + 3 * ROW_VECTORS]);
+        (*sums)[at] = fma(row_weights[r], vec4f(value.x), (*sums)[at]);
+        (*sums)[at + ROW_VECTORS] = fma(row_weights[r], vec4f(value.y), (*sums)[at + ROW_VECTORS]);
+        (*sums)[at + 2 * ROW_VECTORS] = fma(row_weights[r], vec4f(value.z), (*sums)[at + 2 * ROW_VECTORS]);
+        (*sums)[at + 3 * ROW_VECTORS] = fma(row_weights[r], vec4f(value.w), (*sums)[at + 3 * ROW_VECTORS]);
       }
     }
   }
