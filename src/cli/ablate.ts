@@ -197,7 +197,7 @@ export function ablateCommand(): Command {
     .requiredOption('--clip <path>', 'CLIP: a Hugging Face folder, or safetensors with OpenAI\'s names')
     .requiredOption('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names')
     .requiredOption('--out <folder>', 'where ablation.json, ablation.md and a folder for each run go')
-    .option('--tables <list>', 'tables to make, separated by commas; default: 2,3,4', tableNumbers, ablationTables.map(({ number }) => number))
+    .option('--tables <list>', 'tables to make, separated by commas', tableNumbers, ablationTables.map(({ number }) => number))
     .option('--seeds <n>', 'seeds of each row, from --seed on', wholeNumber(1), 3)
     .option('--shard <i/n>', 'run the i-th of n parts of all rows and seeds; default: everything', shardOf)
     .option('--published <file>', 'JSON with figures of a publication to stand beside: {"source": "...", "figures": {"MVTec-AD": {"all": {"P-AUROC": 90.0}}}}')

@@ -41,7 +41,7 @@ tbody tr:last-child td { border-top: 2px solid var(--line); border-bottom: 0; fo
 .charts figcaption { display: flex; flex-wrap: wrap; gap: 2px 10px; margin: 0 2px 6px; font-size: 12.5px; }
 .charts figcaption b { flex-basis: 100%; color: var(--ink); }
 .key::before { content: ""; display: inline-block; width: 14px; height: 3px; margin-right: 5px; vertical-align: 4px; background: var(--colour); -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-.chart { display: block; width: 100%; max-width: 330px; margin: 0 auto; height: auto; font-size: 11px; fill: var(--quiet); }
+.chart { display: block; width: 100%; max-width: 330px; margin: 0 auto; height: auto; overflow: visible; font-size: 11px; fill: var(--quiet); }
 .chart .grid { stroke: var(--line); fill: none; }
 .chart .frame { stroke: var(--quiet); stroke-opacity: .6; fill: none; }
 .chart .line { stroke-width: 1.8; stroke-linejoin: round; fill: none; }
@@ -61,8 +61,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margi
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 pre { padding: 12px 14px; border-radius: 8px; background: var(--card); font-size: 12px; overflow-x: auto; }
 @media (max-width: 560px) { body { padding: 18px 14px 40px; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; } }
-@media print { body { max-width: none; padding: 0 1px; font-size: 12px; } section { break-before: page; } section:last-of-type { break-before: auto; } h2 { margin-top: 0; } .chart { max-width: 230px; } .scroll { overflow: visible; } th, td { padding: 3px 5px 5px; font-size: 11px; } thead th { font-size: 11px; }
-  td.metric { background-position: right 5px bottom 1px; background-size: 40px 2px; } .charts, .panels { grid-template-columns: repeat(2, 1fr); gap: 8px; }
+@media print { body { max-width: none; padding: 0 1px; font-size: 12px; } section { break-before: page; } section:last-of-type { break-before: auto; } h2 { margin-top: 0; } .chart { font-size: 14px; } .scroll { overflow: visible; } th, td { padding: 3px 5px 5px; font-size: 11px; } thead th { font-size: 11px; }
+  td.metric { background-position: right 5px bottom 1px; background-size: 40px 2px; } .charts { grid-template-columns: repeat(4, 1fr); gap: 6px; } .charts figure { padding: 8px 8px 4px; } .charts figcaption { font-size: 10.5px; } .panels { grid-template-columns: repeat(2, 1fr); gap: 8px; }
   figure, .tile, tr, h2 { break-inside: avoid; } h2, .legend { break-after: avoid; } .charts figure, .panel, .tile { border: 1px solid var(--line); } }
 @page { margin: 14mm; }
 `;
@@ -153,13 +153,27 @@ function proFigure({ words, curves, metrics }: ClassResults, limit: number): str
   );
 }
 
-/** Neighbours put together. */
-function halved(counts: readonly number[]): number[] {
-  return Array.from({ length: Math.ceil(counts.length / 2) }, (_, i) => counts[2 * i] + (counts[2 * i + 1] ?? 0));
+/** The part of the scale from 0 to 1 that a histogram shows: all of it, or where scores lie close, the tenths that hold them. */
+function shownScores(low: number, high: number): [number, number] {
+  return high - low > 0.4 ? [0, 1] : [Math.floor(low * 10) / 10, Math.min(10, Math.floor(high * 10) + 1) / 10];
 }
 
-function imageScores({ words, distributions: { image }, f1Thresholds }: ClassResults): string {
-  const [normal, abnormal] = [halved(image.normal), halved(image.abnormal)];
+function scoreTicks([low, high]: readonly [number, number]): Tick[] {
+  return ticks(low, high, 5).map((value) => [value, formatTick(value)]);
+}
+
+/** Bars of the image histograms. */
+const imageBars = 25;
+
+function imageScores({ words, images, f1Thresholds }: ClassResults): string {
+  const scores = images.map(({ score }) => score);
+  const range = shownScores(Math.min(1, ...scores), Math.max(0, ...scores));
+  const counts = (label: 0 | 1): number[] => {
+    const bars: number[] = new Array(imageBars).fill(0);
+    for (const image of images) if (image.label === label) bars[Math.min(imageBars - 1, Math.floor(((image.score - range[0]) / (range[1] - range[0])) * imageBars))]++;
+    return bars;
+  };
+  const [normal, abnormal] = [counts(0), counts(1)];
   const most = Math.max(1, ...normal, ...abnormal);
   return chartFigure(
     'Image scores',
@@ -167,13 +181,13 @@ function imageScores({ words, distributions: { image }, f1Thresholds }: ClassRes
     smallChart({
       label: `Histogram of the image scores of ${words}`,
       xLabel: 'score',
-      xRange: [0, 1],
+      xRange: range,
       yRange: [0, most * 1.15],
-      xTicks: unit,
+      xTicks: scoreTicks(range),
       yTicks: ticks(0, most, 4).filter(Number.isInteger).map((value) => [value, formatTick(value)]),
       series: [
-        { points: steps(normal, [0, 1]), colour: 'var(--normal)', filled: true },
-        { points: steps(abnormal, [0, 1]), colour: 'var(--abnormal)', filled: true },
+        { points: steps(normal, range), colour: 'var(--normal)', filled: true },
+        { points: steps(abnormal, range), colour: 'var(--abnormal)', filled: true },
       ],
       mark: f1Thresholds.image === null ? undefined : { x: f1Thresholds.image, text: `best F1: ${f1Thresholds.image.toFixed(2)}` },
     }),
@@ -184,9 +198,14 @@ function imageScores({ words, distributions: { image }, f1Thresholds }: ClassRes
 const smallestShare = -5;
 
 function pixelScores({ words, distributions: { pixel }, f1Thresholds }: ClassResults): string {
+  const parts = pixel.normal.length;
+  const used = pixel.normal.flatMap((count, i) => (count + pixel.abnormal[i] > 0 ? [i] : []));
+  // The upper end belongs to its part, and must not begin the next tenth.
+  const range = shownScores((used[0] ?? 0) / parts, (used.at(-1) ?? parts - 1) / parts);
+  const [first, last] = range.map((score) => Math.round(score * parts));
   const shares = (counts: readonly number[]): [number, number][] => {
     const total = counts.reduce((sum, count) => sum + count, 0);
-    return total ? steps(counts.map((count) => Math.max(smallestShare, Math.log10(count / total))), [0, 1]) : [];
+    return total ? steps(counts.slice(first, last).map((count) => Math.max(smallestShare, Math.log10(count / total))), range) : [];
   };
   return chartFigure(
     'Pixel scores',
@@ -194,9 +213,9 @@ function pixelScores({ words, distributions: { pixel }, f1Thresholds }: ClassRes
     smallChart({
       label: `Histogram of the pixel scores of ${words}, as shares on a logarithmic scale`,
       xLabel: 'score',
-      xRange: [0, 1],
+      xRange: range,
       yRange: [smallestShare, 0.4],
-      xTicks: unit,
+      xTicks: scoreTicks(range),
       yTicks: [[0, '100%'], [-1, '10%'], [-2, '1%'], [-3, '0.1%'], [-4, '0.01%']],
       series: [
         { points: shares(pixel.normal), colour: 'var(--normal)', filled: true },

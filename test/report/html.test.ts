@@ -98,6 +98,27 @@ test('curves stay inside their charts and begin and end where they should', () =
   assert.is((page.match(/class="chart"/g) ?? []).length, 4 * results.classes.length);
 });
 
+test('histograms have every image, on all of the scale or, where scores lie close, on the tenths that hold them', () => {
+  const [first] = results.classes;
+  /** Labels of the score axis, and the heights of each histogram's steps in counts. */
+  const histogram = (scores: readonly number[]): { readonly axis: string[]; readonly counts: number[] } => {
+    const html = reportHtml({ ...results, classes: [{ ...first, images: scores.map((score, i) => image(i % 2 ? 1 : 0, String(i), score)) }] }, { missing: '' });
+    const chart = /<svg class="chart"[^>]*aria-label="Histogram of the image scores[^>]*>(.*?)<\/svg>/s.exec(html)![1];
+    const axis = [...chart.matchAll(/text-anchor="middle">([\d.]+)</g)].map(([, text]) => text);
+    const levels = [...chart.matchAll(/M[\d.]+ ([\d.]+)H[\d.]+"\/><text[^>]*>(\d+)</g)].map(([, y, count]) => [Number(y), Number(count)]);
+    const unit = (levels[0][0] - levels.at(-1)![0]) / levels.at(-1)![1];
+    const counts = [...chart.matchAll(/<path d="([^"]*)" class="line"/g)].map(([, path]) => {
+      const points = [...path.matchAll(/[ML][\d.]+ ([\d.]+)/g)].map(([, y]) => Number(y));
+      return Math.round(points.filter((_, i) => i % 2 === 0).reduce((sum, y) => sum + (levels[0][0] - y) / unit, 0));
+    });
+    return { axis, counts };
+  };
+  assert.equal(histogram([0.05, 0.3, 0.31, 0.9, 1]), { axis: ['0', '0.2', '0.4', '0.6', '0.8', '1'], counts: [3, 2] });
+  assert.equal(histogram([0.48, 0.481, 0.479, 0.52]), { axis: ['0.4', '0.45', '0.5', '0.55', '0.6'], counts: [2, 2] });
+  assert.equal(histogram([1, 1, 0.95]).axis.at(-1), '1');
+  assert.equal(histogram([0, 0]).axis[0], '0');
+});
+
 test('each class shows its best and worst images as image, ground truth and map', async () => {
   assert.equal(panels.map(({ panels: shown }) => shown.map(({ role }) => role)), [
     ['best', 'best', 'worst', 'worst', 'highest normal', 'highest normal'],
