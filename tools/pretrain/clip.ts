@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { UserError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { writeSafetensors } from '../../src/io/safetensors.ts';
@@ -31,6 +32,9 @@ export const smallClip = {
  * the positions after it change nothing.
  */
 const trainedContext = 24;
+
+/** CLIP never scales logits by more than 100 (Radford et al. 2021, section 2.5). */
+const largestLogitScale = Math.log(100);
 
 /** OpenAI's normalisation of images. */
 const mean = [0.48145466, 0.4578275, 0.40821073];
@@ -80,7 +84,7 @@ export interface ClipPretraining extends Pretraining {
  * Sets up contrastive pretraining on captioned images.
  *
  * @param work folder for the tokenizer while training
- * @param batch pairs per step; the captions of one batch all differ in what they say
+ * @param batch pictures per step, even: each category's captions are two, and all of them differ in what they say
  */
 export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: string, batch: number, seed: number): Promise<ClipPretraining> {
   const { vocabulary, merges } = learnVocabulary(images.allCaptions(), 1500);
@@ -88,6 +92,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   await writeFileAtomic(join(work, 'tokenizer.json'), tokenizerJson);
   const tokenizer: Tokenizer = await loadTokenizer(work);
   const config: ClipConfig = { ...smallClip, text: { ...smallClip.text, vocabulary: tokenizer.vocabularySize, endOfText: tokenizer.endId } };
+  if (batch % 2 || batch > 2 * images.subjects.length) throw new UserError(`--batch ${batch}: it must be even, and at most ${2 * images.subjects.length}: two for each category`);
   const random = new RandomSource(seed);
   const specs = clipSpecs(config);
   const parameters = new Map<string, Tensor>();
@@ -111,7 +116,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       return { loss: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])), outputs: [images, words] };
     },
     writeBatch(stepRandom) {
-      const pairs = images.batch(stepRandom, batch, size);
+      const pairs = images.pairs(stepRandom, batch, size);
       const values = new Float32Array(batch * 3 * size * size);
       const tokenIds = new Uint32Array(batch * trainedContext);
       const endPositions: number[] = [];
@@ -126,19 +131,24 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       writeTensor(gpu, ids, tokenIds);
       writeTensor(gpu, ends, endPositions);
     },
+    async afterUpdate() {
+      const logitScale = parameters.get('logit_scale')!;
+      if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);
+    },
     measure([imageRows, textRows]) {
       let hits = 0;
+      let defectHits = 0;
       for (let i = 0; i < batch; i++) {
-        let best = 0;
-        let bestValue = Number.NEGATIVE_INFINITY;
-        for (let j = 0; j < batch; j++) {
+        const similarities = Array.from({ length: batch }, (_, j) => {
           let similarity = 0;
           for (let c = 0; c < config.jointWidth; c++) similarity += imageRows[i * config.jointWidth + c] * textRows[j * config.jointWidth + c];
-          if (similarity > bestValue) [best, bestValue] = [j, similarity];
-        }
-        if (best === i) hits++;
+          return similarity;
+        });
+        if (similarities.indexOf(Math.max(...similarities)) === i) hits++;
+        // The other of the pair shows the same category, with a defect where this one has none.
+        if (similarities[i] > similarities[i ^ 1]) defectHits++;
       }
-      return { imageToTextAccuracy: hits / batch };
+      return { imageToTextAccuracy: hits / batch, normalOrAbnormalAccuracy: defectHits / batch };
     },
     async save(folder, metadata) {
       const values = new Map<string, Float32Array>();

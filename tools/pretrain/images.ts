@@ -1,16 +1,21 @@
-import { fork } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { startProgress } from '../../src/cli/progress.ts';
 import { classWords } from '../../src/data/dataset.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { captionOf } from '../dataset/captions.ts';
 import type { Category, DefectKind } from '../dataset/category.ts';
-import type { SampleOptions } from '../dataset/sample.ts';
+import { RenderPool } from '../dataset/pool.ts';
+import type { RenderedSample, SampleOptions } from '../dataset/sample.ts';
+import { generatorVersion } from '../dataset/write.ts';
+
+/** A category with the kinds of defect that pretraining may see on it. */
+export interface Subject {
+  readonly category: Category;
+  readonly defects: readonly DefectKind[];
+}
 
 /** What a picture shows: a category with one kind of defect, or without any. */
 export interface Concept {
@@ -27,126 +32,206 @@ export interface CaptionedImage {
   readonly concept: number;
 }
 
-/** How many pictures of each concept are rendered. */
+/** How many pictures are rendered. */
 export interface PoolOptions {
+  /** Pictures of each category with each kind of defect; of each category without defect there are `goodShare` times as many. */
   readonly perConcept: number;
-  /** Side of the rendered pictures in pixels; batches are cut out of them. */
+  /** Side of the rendered pictures in pixels, at most 256; batches are cut out of them. */
   readonly size: number;
   readonly seed: number;
   /** Folder that keeps the rendered pictures for the next run. */
   readonly work: string;
-  readonly processes: number;
+}
+
+/** Half of all pictures that are drawn have no defect: there are more of them, so that none is seen much more often. */
+const goodShare = 4;
+
+/** A part of a picture: where it begins and how long its sides are, in pixels of the rendered picture. */
+interface Crop {
+  readonly left: number;
+  readonly top: number;
+  readonly side: number;
+}
+
+/** Smallest part of a picture's side that is cut out: a quarter of its area, at up to twice the size. */
+const smallestCrop = 0.5;
+
+/** Bytes of a defect's box: its first and last column and row. */
+const boxBytes = 4;
+
+/** Seeds that are tried for a picture, each a good step from the others. */
+const seedsTried = Array.from({ length: 5 }, (_, attempt) => attempt * 100_000);
+
+/** Renders with the seed, or with another one where no draw of the defect was visible. */
+async function renderAny(pool: RenderPool, options: Omit<SampleOptions, 'seed'>, seed: number): Promise<RenderedSample> {
+  let failure: unknown;
+  for (const step of seedsTried) {
+    try {
+      return await pool.render({ ...options, seed: seed + step });
+    } catch (error) {
+      failure = error;
+    }
+  }
+  throw failure;
 }
 
 /** A pool of rendered pictures from which batches with fresh captions, crops and light are drawn. */
 export class CaptionedImages {
+  readonly subjects: readonly Subject[];
+  /** Every category without defect and with each of its kinds. */
   readonly concepts: readonly Concept[];
-  readonly #pixels: Uint8Array;
-  readonly #perConcept: number;
   readonly #size: number;
+  /** By concept: the place of its first picture, and how many there are. */
+  readonly #places: readonly { readonly first: number; readonly count: number }[];
+  /** All pictures, then all boxes. */
+  readonly #bytes: Uint8Array;
+  readonly #boxes: number;
 
-  private constructor(concepts: readonly Concept[], pixels: Uint8Array, { perConcept, size }: PoolOptions) {
-    this.concepts = concepts;
-    this.#pixels = pixels;
-    this.#perConcept = perConcept;
+  private constructor(subjects: readonly Subject[], { perConcept, size }: PoolOptions, bytes?: Uint8Array) {
+    this.subjects = subjects;
+    this.concepts = subjects.flatMap(({ category, defects }) => (['good', ...defects] as const).map((defect) => ({ category, defect })));
     this.#size = size;
+    let total = 0;
+    this.#places = this.concepts.map(({ defect }) => {
+      const count = defect === 'good' ? goodShare * perConcept : perConcept;
+      total += count;
+      return { first: total - count, count };
+    });
+    this.#boxes = total * 3 * size * size;
+    this.#bytes = bytes ?? new Uint8Array(this.#boxes + total * boxBytes);
   }
 
   /** Renders the pool, or reads it from `work` when the same was rendered before. */
-  static async render(concepts: readonly Concept[], options: PoolOptions): Promise<CaptionedImages> {
-    const { perConcept, size, seed, work, processes } = options;
-    const bytes = 3 * size * size;
-    const names = concepts.map(({ category, defect }) => `${category.name}/${defect}`);
-    const key = createHash('sha256').update(JSON.stringify({ names, perConcept, size, seed })).digest('hex').slice(0, 12);
+  static async render(subjects: readonly Subject[], options: PoolOptions): Promise<CaptionedImages> {
+    const { perConcept, size, seed, work } = options;
+    const names = subjects.map(({ category, defects }) => [category.name, ...defects]);
+    const key = createHash('sha256').update(JSON.stringify({ generatorVersion, names, perConcept, goodShare, size, seed })).digest('hex').slice(0, 12);
     const file = join(work, `pool-${key}.bin`);
-    if (existsSync(file)) return new CaptionedImages(concepts, readFileSync(file), options);
-    const pixels = new Uint8Array(concepts.length * perConcept * bytes);
-    const progress = startProgress('picture', concepts.length * perConcept);
-    let next = 0;
-    const renderConcepts = async (): Promise<void> => {
-      const child = fork(fileURLToPath(new URL('./render_process.ts', import.meta.url)));
-      const render = async (jobs: SampleOptions[]): Promise<(Uint8Array | undefined)[]> => {
-        child.send(jobs);
-        // Rejects when the process fails.
-        const [images] = (await once(child, 'message')) as [(string | null)[]];
-        return images.map((image) => (image ? Buffer.from(image, 'base64') : undefined));
-      };
-      while (next < concepts.length) {
-        const concept = next++;
-        const { category, defect } = concepts[concept];
-        for (let done = 0, attempt = 0; done < perConcept; attempt++) {
-          const wanted = Math.min(8, perConcept - done);
-          const jobs = Array.from({ length: wanted }, (_, i): SampleOptions => ({ category: category.name, defect, seed: seed * 1000003 + attempt * 8 + i, size, over: 1 }));
-          for (const image of await render(jobs)) {
-            if (!image || done === perConcept) continue;
-            pixels.set(image, (concept * perConcept + done++) * bytes);
-            progress.step(names[concept]);
-          }
-        }
-      }
-      child.disconnect();
-    };
-    await Promise.all(Array.from({ length: processes }, renderConcepts));
-    progress.stop();
-    await writeFileAtomic(file, pixels);
-    return new CaptionedImages(concepts, pixels, options);
+    if (existsSync(file)) return new CaptionedImages(subjects, options, readFileSync(file));
+    const images = new CaptionedImages(subjects, options);
+    const progress = startProgress('picture', images.#places.reduce((sum, { count }) => sum + count, 0));
+    const pool = new RenderPool();
+    try {
+      await Promise.all(
+        images.concepts.flatMap(({ category, defect }, concept) =>
+          Array.from({ length: images.#places[concept].count }, async (_, i) => {
+            images.#put(concept, i, await renderAny(pool, { category: category.name, defect, size, over: 1 }, seed * 1_000_003 + i));
+            progress.step(`${category.name}/${defect}`);
+          }),
+        ),
+      );
+    } finally {
+      pool.close();
+      progress.stop();
+    }
+    await writeFileAtomic(file, images.#bytes);
+    return images;
+  }
+
+  #put(concept: number, i: number, { image, mask }: RenderedSample): void {
+    const size = this.#size;
+    const place = this.#places[concept].first + i;
+    this.#bytes.set(image, place * 3 * size * size);
+    let [left, top, right, bottom] = [size - 1, size - 1, 0, 0];
+    for (const [pixel, value] of mask.entries()) {
+      if (!value) continue;
+      const [x, y] = [pixel % size, Math.floor(pixel / size)];
+      [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
+    }
+    this.#bytes.set([left, top, right, bottom], this.#boxes + place * boxBytes);
   }
 
   /** Captions of all concepts, many each, for learning a vocabulary. */
   allCaptions(): string[] {
     const random = new RandomSource(0);
-    return this.concepts.flatMap(({ category, defect }) => Array.from({ length: 60 }, () => captionOf(classWords(category.name), defect, random)));
+    return this.concepts.flatMap((concept) => Array.from({ length: 60 }, () => this.#caption(concept, random)));
   }
 
   /**
-   * Draws pictures of different concepts, so that no caption of a batch fits another's picture.
+   * Draws pictures of different categories, of each one without and one with a defect: no caption of a batch fits another's
+   * picture, and the nearest wrong caption differs in nothing but the defect. Both show the same part of the object, so that
+   * its place and size say nothing about the defect.
    *
-   * @param count at most as many as there are concepts
+   * @param count even, at most twice the number of subjects
    * @param size side of the pictures in pixels
    */
-  batch(random: RandomSource, count: number, size: number): CaptionedImage[] {
-    const order = random.shuffled(this.concepts.map((_, i) => i));
-    return order.slice(0, count).map((concept) => {
-      const { category, defect } = this.concepts[concept];
-      return { pixels: this.#view(random, concept, size), caption: captionOf(classWords(category.name), defect, random), concept };
+  pairs(random: RandomSource, count: number, size: number): CaptionedImage[] {
+    const order = random.shuffled(this.subjects.map((_, i) => i));
+    return order.slice(0, count / 2).flatMap((place) => {
+      const { category, defects } = this.subjects[place];
+      const good = this.concepts.findIndex((concept) => concept.category === category && concept.defect === 'good');
+      const abnormal = good + random.integer(1, defects.length);
+      const picture = this.#drawPicture(random, abnormal);
+      const crop = this.#crop(random, picture);
+      return [this.#captioned(random, good, this.#drawPicture(random, good), crop, size), this.#captioned(random, abnormal, picture, crop, size)];
     });
   }
 
   /** Draws pictures of any concepts: for classification. */
-  anyBatch(random: RandomSource, count: number, size: number): CaptionedImage[] {
+  any(random: RandomSource, count: number, size: number): CaptionedImage[] {
     return Array.from({ length: count }, () => {
       const concept = random.integer(0, this.concepts.length - 1);
-      const { category, defect } = this.concepts[concept];
-      return { pixels: this.#view(random, concept, size), caption: captionOf(classWords(category.name), defect, random), concept };
+      const picture = this.#drawPicture(random, concept);
+      return this.#captioned(random, concept, picture, this.#crop(random, picture), size);
     });
   }
 
-  /** A picture cut out (at least 85% of each side), perhaps mirrored, with other light and colour. */
-  #view(random: RandomSource, concept: number, size: number): Uint8Array {
+  #caption({ category, defect }: Concept, random: RandomSource): string {
+    return captionOf(classWords(category.name), defect, random);
+  }
+
+  #drawPicture(random: RandomSource, concept: number): number {
+    const { first, count } = this.#places[concept];
+    return first + random.integer(0, count - 1);
+  }
+
+  #captioned(random: RandomSource, concept: number, picture: number, crop: Crop, size: number): CaptionedImage {
+    return { pixels: this.#view(random, picture, crop, size), caption: this.#caption(this.concepts[concept], random), concept };
+  }
+
+  /** A square that holds the whole defect, if there is one. */
+  #crop(random: RandomSource, picture: number): Crop {
+    const [left, top, right, bottom] = this.#bytes.subarray(this.#boxes + picture * boxBytes, this.#boxes + (picture + 1) * boxBytes);
+    const hasDefect = right >= left;
+    const wanted = this.#size * random.uniform(smallestCrop, 1);
+    const side = hasDefect ? Math.max(wanted, right - left + 1, bottom - top + 1) : wanted;
+    const start = (first: number, last: number): number =>
+      hasDefect ? random.uniform(Math.max(0, last + 1 - side), Math.min(first, this.#size - side)) : random.uniform(0, this.#size - side);
+    return { left: start(left, right), top: start(top, bottom), side };
+  }
+
+  /** A part of a picture, resized, perhaps mirrored, with other light and colour. */
+  #view(random: RandomSource, picture: number, { left, top, side }: Crop, size: number): Uint8Array {
     const from = this.#size;
-    const start = (concept * this.#perConcept + random.integer(0, this.#perConcept - 1)) * 3 * from * from;
-    const side = from * random.uniform(0.85, 1);
-    const [left, top] = [random.uniform(0, from - side), random.uniform(0, from - side)];
+    const start = picture * 3 * from * from;
     const [mirrorX, mirrorY] = [random.uniform() < 0.5, random.uniform() < 0.5];
     const contrast = random.uniform(0.85, 1.15);
     const gains = [0, 1, 2].map(() => contrast * random.uniform(0.95, 1.05));
     const offset = 127.5 * (1 - contrast) + random.uniform(-16, 16);
     const result = new Uint8Array(3 * size * size);
     const scale = side / size;
+    // A triangle as wide as two pixels of the larger grid: bilinear when it grows, antialiased when it shrinks.
+    const taps = (origin: number, mirrored: boolean): { readonly first: number; readonly weights: readonly number[] }[] =>
+      Array.from({ length: size }, (_, i) => {
+        const centre = origin + ((mirrored ? size - 1 - i : i) + 0.5) * scale - 0.5;
+        const reach = Math.max(1, scale);
+        const first = Math.max(0, Math.ceil(centre - reach));
+        const last = Math.min(from - 1, Math.floor(centre + reach));
+        const weights = Array.from({ length: last - first + 1 }, (_, k) => Math.max(0, 1 - Math.abs(first + k - centre) / reach));
+        const total = weights.reduce((a, b) => a + b, 0);
+        return { first, weights: weights.map((weight) => weight / total) };
+      });
+    const [columns, rows] = [taps(left, mirrorX), taps(top, mirrorY)];
     for (let y = 0; y < size; y++) {
-      const sy = Math.min(from - 1.001, Math.max(0, top + ((mirrorY ? size - 1 - y : y) + 0.5) * scale - 0.5));
-      const y0 = Math.floor(sy);
-      const fy = sy - y0;
       for (let x = 0; x < size; x++) {
-        const sx = Math.min(from - 1.001, Math.max(0, left + ((mirrorX ? size - 1 - x : x) + 0.5) * scale - 0.5));
-        const x0 = Math.floor(sx);
-        const fx = sx - x0;
-        const at = start + 3 * (y0 * from + x0);
-        for (let c = 0; c < 3; c++) {
-          const upper = this.#pixels[at + c] * (1 - fx) + this.#pixels[at + 3 + c] * fx;
-          const lower = this.#pixels[at + 3 * from + c] * (1 - fx) + this.#pixels[at + 3 * from + 3 + c] * fx;
-          result[3 * (y * size + x) + c] = Math.max(0, Math.min(255, Math.round((upper * (1 - fy) + lower * fy) * gains[c] + offset)));
+        const sums = [0, 0, 0];
+        for (const [row, down] of rows[y].weights.entries()) {
+          for (const [column, across] of columns[x].weights.entries()) {
+            const at = start + 3 * ((rows[y].first + row) * from + columns[x].first + column);
+            for (let c = 0; c < 3; c++) sums[c] += down * across * this.#bytes[at + c];
+          }
         }
+        for (let c = 0; c < 3; c++) result[3 * (y * size + x) + c] = Math.max(0, Math.min(255, Math.round(sums[c] * gains[c] + offset)));
       }
     }
     return result;

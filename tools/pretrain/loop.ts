@@ -24,6 +24,8 @@ export interface Pretraining {
   record(): { readonly loss: Tensor; readonly outputs: readonly Tensor[] };
   /** Writes the inputs of one step. */
   writeBatch(random: RandomSource): Promise<void> | void;
+  /** Called after every update of the parameters. */
+  afterUpdate?(): Promise<void>;
   /** Figures for the log, from the outputs of the last step. */
   measure?(outputs: readonly Float32Array[]): Readonly<Record<string, number>>;
 }
@@ -89,6 +91,7 @@ export async function pretrain(gpu: Gpu, training: Pretraining, options: Pretrai
     const { gradientNorm, applied } = await optimizer.update(step + 1, learningRate, 1);
     const [loss] = await readTensor(gpu, program.outputs[0]);
     if (!Number.isFinite(loss) || !applied) throw new UserError(`the loss of ${training.name} is not a number at step ${step + 1}. The last good checkpoint is ${file}.`);
+    await training.afterUpdate?.();
     step++;
     const line = { step, loss, learningRate, gradientNorm, seconds: Number(((performance.now() - start) / 1000).toFixed(3)), dataSeconds: Number(((written - start) / 1000).toFixed(3)) };
     if (training.measure && (step % measureEvery === 0 || step === steps)) {

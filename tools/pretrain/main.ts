@@ -8,7 +8,7 @@ import { configureVariants } from '../../src/tensor/variants.ts';
 import { categoryOf } from '../dataset/sample.ts';
 import { readSplit } from '../dataset/split.ts';
 import { clipPretraining, smallClip } from './clip.ts';
-import { CaptionedImages, type Concept } from './images.ts';
+import { CaptionedImages, type Subject } from './images.ts';
 import { pretrain } from './loop.ts';
 import { resnetPretraining } from './resnet.ts';
 
@@ -22,30 +22,29 @@ interface Flags extends DeviceFlags {
 }
 
 /** Side of the rendered pictures in pixels; training cuts its inputs out of them. */
-const pictureSize = 96;
+const pictureSize = 128;
 
 /** Side of the pictures that the ResNet is trained on, in pixels. */
 const resnetSize = 80;
 
-/** Everything that pretraining may see: the split's categories, whole and with each of its kinds of defect. */
-function pretrainingConcepts(): Concept[] {
+/** Everything that pretraining may see: the split's categories with their kinds of defect, but for those that are held out. */
+function pretrainingSubjects(): Subject[] {
   const { categories, defects } = readSplit().pretraining;
-  return categories.flatMap((name) => {
+  return categories.map((name) => {
     const category = categoryOf(name);
-    return [{ category, defect: 'good' as const }, ...category.defects.filter((defect) => defects.includes(defect)).map((defect) => ({ category, defect }))];
+    return { category, defects: category.defects.filter((defect) => defects.includes(defect)) };
   });
 }
 
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
-  const concepts = pretrainingConcepts();
-  const images = await CaptionedImages.render(concepts, { perConcept: flags.perConcept, size: pictureSize, seed: flags.seed, work: flags.work, processes: 2 });
+  const images = await CaptionedImages.render(pretrainingSubjects(), { perConcept: flags.perConcept, size: pictureSize, seed: flags.seed, work: flags.work });
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     configureVariants(gpu, variantPolicy(flags));
     const work = join(flags.work, model);
     const training =
-      model === 'clip' ? await clipPretraining(gpu, images, work, Math.min(flags.batch, images.concepts.length), flags.seed) : resnetPretraining(gpu, images, resnetSize, flags.batch, flags.seed);
+      model === 'clip' ? await clipPretraining(gpu, images, work, flags.batch, flags.seed) : resnetPretraining(gpu, images, resnetSize, flags.batch, flags.seed);
     const learningRate = model === 'clip' ? 1e-3 : 2e-3;
     await pretrain(gpu, training, {
       out: work,
@@ -70,8 +69,8 @@ const command = withDevice(
     .requiredOption('--out <folder>', 'where the checkpoint goes')
     .option('--work <folder>', 'rendered pictures, log and state of training', 'out/pretrain')
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
-    .option('--batch <n>', 'pictures per update', wholeNumber(2), 64)
-    .option('--per-concept <n>', 'pictures rendered of each category and defect', wholeNumber(1), 40)
+    .option('--batch <n>', 'pictures per update; of the CLIP at most two for each category, and an even number', wholeNumber(2), 36)
+    .option('--per-concept <n>', 'pictures rendered of each category and defect, and four times as many of each category without defect', wholeNumber(1), 30)
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
 

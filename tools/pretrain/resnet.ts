@@ -81,7 +81,7 @@ export function resnetPretraining(gpu: Gpu, images: CaptionedImages, size: numbe
   const writeBatch = (stepRandom: RandomSource): void => {
     const area = size * size;
     const values = new Float32Array(batch * 3 * area);
-    const drawn = images.anyBatch(stepRandom, batch, size);
+    const drawn = images.any(stepRandom, batch, size);
     drawn.forEach(({ pixels: rgb }, i) => {
       for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
     });
