@@ -1,22 +1,16 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { existsSync, realpathSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
-import { loadModel } from '../eval/detector.ts';
-import { evaluateShard } from '../eval/evaluate.ts';
 import { dataIdentity, modelFiles } from '../eval/identity.ts';
-import { resultsOf } from '../eval/results.ts';
 import { type Shard, wholeShard } from '../eval/state.ts';
-import { writeResults } from '../eval/tables.ts';
 import { Gpu } from '../gpu/device.ts';
 import { ablationResults, ablationTable, isDone, readPublished, runAblation, writeAblation } from '../report/ablation.ts';
-import { type AblationUnit, ablationTables, planAblation } from '../report/ablation_tables.ts';
-import { configureVariants } from '../tensor/variants.ts';
-import { trainMfp } from '../train/run.ts';
+import { ablationTables, planAblation } from '../report/ablation_tables.ts';
 import { shardOf } from './eval.ts';
+import { evaluateInFolder, trainInFolder } from './experiment.ts';
 import { type DeviceFlags, gpuOptions, listOfNames, prepareOut, variantPolicy, wholeNumber, withDevice } from './options.ts';
-import { formatDuration, startProgress } from './progress.ts';
+import { formatDuration } from './progress.ts';
 import { type ConfigFlags, openChecked, runConfigOf, withConfig } from './train.ts';
 
 interface AblateFlags extends DeviceFlags, ConfigFlags {
@@ -41,82 +35,6 @@ function tableNumbers(text: string): number[] {
   const numbers = text.split(',').map((part) => Number(part.trim()));
   if (!numbers.every((number) => known.includes(number))) throw new InvalidArgumentError(`It must be some of ${known.join(',')}.`);
   return [...new Set(numbers)];
-}
-
-/** Trains and evaluates units of an ablation on one device. */
-class UnitWorker {
-  readonly #flags: AblateFlags;
-  readonly #train: Dataset;
-  readonly #evaluation: Dataset;
-  readonly #gpu: Gpu;
-  readonly #signal: AbortSignal;
-
-  constructor(flags: AblateFlags, train: Dataset, evaluation: Dataset, gpu: Gpu, signal: AbortSignal) {
-    this.#flags = flags;
-    this.#train = train;
-    this.#evaluation = evaluation;
-    this.#gpu = gpu;
-    this.#signal = signal;
-  }
-
-  /** @returns false when it was stopped before the end */
-  async run(unit: AblationUnit, folder: string): Promise<boolean> {
-    const model = await this.#trained(unit, folder);
-    return model !== undefined && (await this.#evaluated(unit, folder, model));
-  }
-
-  /** @returns the trained model; undefined when it was stopped */
-  async #trained({ config }: AblationUnit, folder: string): Promise<string | undefined> {
-    const { clip, cnn, saveEvery } = this.#flags;
-    const resume = existsSync(join(folder, 'checkpoint.safetensors'));
-    // Killed before its first checkpoint: begun again.
-    if (!resume) for (const file of ['config.json', 'log.jsonl', 'mfp.safetensors']) await rm(join(folder, file), { force: true });
-    // A run that is resumed pins its variants: they are not those of the next one.
-    configureVariants(this.#gpu, variantPolicy(this.#flags));
-    let progress: ReturnType<typeof startProgress> | undefined;
-    try {
-      const { finished, file } = await trainMfp({
-        gpu: this.#gpu,
-        source: { clip, cnn },
-        samples: this.#train.samples,
-        out: folder,
-        config,
-        resume,
-        saveEvery,
-        signal: this.#signal,
-        onStart: ({ updates, done }) => void (progress = startProgress('update', updates, done)),
-        onUpdate: ({ epoch, losses }) => progress?.step(`epoch ${epoch + 1}, loss ${losses.total.toFixed(4)}`),
-      });
-      return finished ? file : undefined;
-    } finally {
-      progress?.stop();
-    }
-  }
-
-  async #evaluated({ config }: AblationUnit, folder: string, mfp: string): Promise<boolean> {
-    const { clip, cnn } = this.#flags;
-    const detector = await loadModel({ gpu: this.#gpu, clip, cnn, mfp, precision: config.training.precision, variants: variantPolicy(this.#flags) });
-    let progress: ReturnType<typeof startProgress> | undefined;
-    try {
-      const { state } = await evaluateShard(detector, this.#evaluation, {
-        files: await modelFiles({ clip, cnn, mfp }),
-        state: join(folder, 'evaluation.safetensors'),
-        signal: this.#signal,
-        onStart: ({ total, done }) => void (progress = startProgress('image', total, done)),
-        onImage: ({ class: className }) => progress?.step(className),
-      });
-      try {
-        if (state.images.length < state.total) return false;
-        await writeResults(folder, await resultsOf([state]));
-        return true;
-      } finally {
-        await state.close();
-      }
-    } finally {
-      progress?.stop();
-      detector.close();
-    }
-  }
 }
 
 /** Warns when the figures will not be zero-shot. */
@@ -161,7 +79,9 @@ async function ablate(flags: AblateFlags): Promise<void> {
         // Opened for the first unit that needs it: putting tables together needs none.
         gpu ??= await Gpu.open(gpuOptions(flags));
         const start = performance.now();
-        const done = await new UnitWorker(flags, train, evaluation, gpu, stop.signal).run(unit, folder);
+        const experiment = { gpu, clip: flags.clip, cnn: flags.cnn, variants: variantPolicy(flags), signal: stop.signal };
+        const mfp = await trainInFolder(experiment, train, unit.config, folder, flags.saveEvery);
+        const done = mfp !== undefined && (await evaluateInFolder(experiment, evaluation, { mfp, precision: unit.config.training.precision }, folder)) !== undefined;
         if (done) process.stderr.write(`mfp-clip: ${unit.name} is done after ${formatDuration((performance.now() - start) / 1000)}\n`);
         return done;
       },
