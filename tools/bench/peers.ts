@@ -270,7 +270,7 @@ function markdown(report: Report): string {
   });
   const ratios = report.results.flatMap((result) => ratio(result) ?? []);
   const header = ['Case', 'Unit', ...columns.map(({ title, name }) => `${title} ${report.versions[name]}`), 'mfp-clip / best WebGPU peer'];
-  const lines = [`${report.adapter}, ${report.date.slice(0, 10)} (${report.processor}; Node ${report.node})`, '', table(header, rows).trimEnd(), ''];
+  const lines = [`${adapterName(report)}, ${report.date.slice(0, 10)} (${report.processor}; Node ${report.node})`, '', table(header, rows).trimEnd(), ''];
   if (ratios.length) lines.push(`Against the best WebGPU peer of each case: ${Math.min(...ratios).toFixed(2)}× at least, ${geometricMean(ratios).toFixed(2)}× in the geometric mean.`, '');
   const kernels = report.results.flatMap((result) => {
     const own = result.measurements.find(({ engine }) => engine === ours);
@@ -319,20 +319,25 @@ function plot(report: Report): string {
   const legend = shown.map(({ title }, i) => `<rect x="${20 + i * 140}" y="34" width="11" height="11" fill="${chartColours[i]}"/><text x="${35 + i * 140}" y="44">${escapeXml(title)}</text>`);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="system-ui, sans-serif" font-size="11" fill="#222">
 <rect width="${width}" height="${height}" fill="#fff"/>
-<text x="${width / 2}" y="20" text-anchor="middle" font-size="14" font-weight="600">${escapeXml(`Speed relative to the best WebGPU peer, ${report.adapter}, ${report.date.slice(0, 10)}`)}</text>
+<text x="${width / 2}" y="20" text-anchor="middle" font-size="14" font-weight="600">${escapeXml(`Speed relative to the best WebGPU peer, ${adapterName(report)}, ${report.date.slice(0, 10)}`)}</text>
 ${[...legend, ...bars].join('\n')}
 <line x1="${left + scale}" y1="${top - 6}" x2="${left + scale}" y2="${height - 10}" stroke="#222" stroke-dasharray="3 3"/>
 </svg>
 `;
 }
 
+/** The adapter's name for people, without the parts of the key by which variants are remembered. */
+function adapterName({ adapter }: Report): string {
+  return adapter.split(' | ').at(-1)!;
+}
+
 /** Puts a report into a document, in the place of the same adapter's earlier one or at the end; the plot goes beside it. */
 async function updateDocument(file: string, report: Report): Promise<void> {
-  const key = report.adapter.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
+  const key = adapterName(report).replace(/ *\(.*/, '').toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '');
   const [begin, end] = [`<!-- peers: ${key} -->`, `<!-- end of peers: ${key} -->`];
   const text = existsSync(file) ? readFileSync(file, 'utf8') : '';
   const picture = `peers-${key}.svg`;
-  const section = `${begin}\n### ${report.adapter}\n\n${markdown(report)}\n![Speed of each engine relative to the best WebGPU peer](${picture})\n${end}`;
+  const section = `${begin}\n### ${adapterName(report)}\n\n${markdown(report)}\n![Speed of each engine relative to the best WebGPU peer](${picture})\n${end}`;
   const [from, to] = [text.indexOf(begin), text.indexOf(end)];
   await writeFileAtomic(join(file, '..', picture), plot(report));
   await writeFileAtomic(file, from >= 0 && to > from ? text.slice(0, from) + section + text.slice(to + end.length) : `${text.trimEnd()}\n\n${section}\n`.trimStart());
@@ -353,6 +358,7 @@ interface Flags {
   readonly rounds: number;
   readonly json?: string;
   readonly document?: string;
+  readonly from?: string;
   readonly verbose?: boolean;
 }
 
@@ -363,7 +369,14 @@ function chosen<T extends { readonly name: string }>(flag: string, names: readon
   return all.filter(({ name }) => !names || names.includes(name));
 }
 
+async function writeReport(report: Report, flags: Flags): Promise<void> {
+  process.stdout.write(`\n${markdown(report)}`);
+  if (flags.json) await writeFileAtomic(flags.json, `${JSON.stringify(report, null, 2)}\n`);
+  if (flags.document) await updateDocument(flags.document, report);
+}
+
 async function comparePeers(flags: Flags): Promise<void> {
+  if (flags.from) return writeReport(JSON.parse(readFileSync(flags.from, 'utf8')) as Report, flags);
   const cases = chosen('--cases', flags.cases, peerCases);
   const wanted = chosen('--engines', flags.engines, engines);
   installPeers();
@@ -399,9 +412,7 @@ async function comparePeers(flags: Flags): Promise<void> {
       versions: Object.fromEntries(running.map(({ program, self }) => [program.name, self!.version ?? ''])),
       results,
     };
-    process.stdout.write(`\n${markdown(report)}`);
-    if (flags.json) await writeFileAtomic(flags.json, `${JSON.stringify(report, null, 2)}\n`);
-    if (flags.document) await updateDocument(flags.document, report);
+    await writeReport(report, flags);
   } finally {
     for (const process of processes) process.stop();
   }
@@ -417,6 +428,7 @@ const command = new Command('bench:peers')
   .option('--rounds <n>', 'timed rounds of a case at least', wholeNumber(1), leastRounds)
   .option('--json <file>', 'write the results as JSON')
   .option('--document <file>', 'write the table into a Markdown file, in the place of the same adapter\'s earlier one, and the plot beside it')
+  .option('--from <file>', 'measure nothing: take the results that --json wrote')
   .option('--verbose', 'show what the engines write to stderr');
 try {
   await command.parseAsync();

@@ -35,7 +35,7 @@ async function open(): Promise<Engine> {
         },
         async run() {
           await Promise.all(Array.from({ length: repeats }, () => program.run()));
-          await gpu.device.queue.onSubmittedWorkDone();
+          await gpu.finish();
         },
         async gpuMilliseconds() {
           const times: number[] = [];
