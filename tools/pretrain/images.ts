@@ -8,13 +8,23 @@ import { RandomSource } from '../../src/tensor/random.ts';
 import { captionOf } from '../dataset/captions.ts';
 import type { Category, DefectKind } from '../dataset/category.ts';
 import { RenderPool } from '../dataset/pool.ts';
-import type { RenderedSample, SampleOptions } from '../dataset/sample.ts';
+import { type RenderedSample, type SampleOptions, categoryOf } from '../dataset/sample.ts';
+import { readSplit } from '../dataset/split.ts';
 import { generatorVersion } from '../dataset/write.ts';
 
 /** A category with the kinds of defect that pretraining may see on it. */
 export interface Subject {
   readonly category: Category;
   readonly defects: readonly DefectKind[];
+}
+
+/** Everything that pretraining may see: the split's categories with their kinds of defect, but for those that are held out. */
+export function pretrainingSubjects(): Subject[] {
+  const { categories, defects } = readSplit().pretraining;
+  return categories.map((name) => {
+    const category = categoryOf(name);
+    return { category, defects: category.defects.filter((defect) => defects.includes(defect)) };
+  });
 }
 
 /** What a picture shows: a category with one kind of defect, or without any. */

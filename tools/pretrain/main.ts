@@ -5,10 +5,8 @@ import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } 
 import { UserError } from '../../src/errors.ts';
 import { Gpu } from '../../src/gpu/device.ts';
 import { configureVariants } from '../../src/tensor/variants.ts';
-import { categoryOf } from '../dataset/sample.ts';
-import { readSplit } from '../dataset/split.ts';
 import { clipPretraining, smallClip } from './clip.ts';
-import { CaptionedImages, type Subject } from './images.ts';
+import { CaptionedImages, pretrainingSubjects } from './images.ts';
 import { pretrain } from './loop.ts';
 import { resnetPretraining } from './resnet.ts';
 
@@ -26,15 +24,6 @@ const pictureSize = 128;
 
 /** Side of the pictures that the ResNet is trained on, in pixels. */
 const resnetSize = 80;
-
-/** Everything that pretraining may see: the split's categories with their kinds of defect, but for those that are held out. */
-function pretrainingSubjects(): Subject[] {
-  const { categories, defects } = readSplit().pretraining;
-  return categories.map((name) => {
-    const category = categoryOf(name);
-    return { category, defects: category.defects.filter((defect) => defects.includes(defect)) };
-  });
-}
 
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);

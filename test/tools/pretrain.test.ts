@@ -1,0 +1,93 @@
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { RandomSource } from '../../src/tensor/random.ts';
+import { freeTensor, readTensor } from '../../src/tensor/tensor.ts';
+import { readSplit } from '../../tools/dataset/split.ts';
+import { clipPretraining } from '../../tools/pretrain/clip.ts';
+import { CaptionedImages, pretrainingSubjects } from '../../tools/pretrain/images.ts';
+import { pretrain } from '../../tools/pretrain/loop.ts';
+import { errorOf } from '../support/errors.ts';
+import { testGpu } from '../support/gpu.ts';
+
+const test = suite('pretraining');
+const work = mkdtempSync(join(tmpdir(), 'mfp-clip-test-'));
+const subjects = pretrainingSubjects().filter(({ category }) => ['wood', 'button', 'gear'].includes(category.name));
+const options = { perConcept: 1, size: 40, seed: 3, work };
+const images = await CaptionedImages.render(subjects, options);
+
+test('sees nothing that is held out for zero-shot tests', () => {
+  const { zeroShot } = readSplit();
+  const all = pretrainingSubjects();
+  assert.is(all.length, readSplit().pretraining.categories.length);
+  for (const { category, defects } of all) {
+    assert.not.ok(zeroShot.categories.includes(category.name), category.name);
+    assert.ok(defects.length > 0, category.name);
+    for (const defect of defects) assert.not.ok(zeroShot.defects.includes(defect), `${category.name}/${defect}`);
+  }
+});
+
+test('a pool that was rendered before is read, and is the same', async () => {
+  const pools = (): string[] => readdirSync(work).filter((name) => name.endsWith('.bin'));
+  assert.is(pools().length, 1);
+  const again = await CaptionedImages.render(subjects, options);
+  assert.is(pools().length, 1);
+  assert.equal(again.any(new RandomSource(5), 8, 24), images.any(new RandomSource(5), 8, 24));
+});
+
+test('pairs show each category once without and once with a defect, and say so', () => {
+  const random = new RandomSource(1);
+  for (let round = 0; round < 20; round++) {
+    const batch = images.pairs(random, 6, 24);
+    const shown = batch.map(({ concept }) => images.concepts[concept]);
+    for (let i = 0; i < 6; i += 2) {
+      assert.is(shown[i].category, shown[i + 1].category);
+      assert.is(shown[i].defect, 'good');
+      assert.is.not(shown[i + 1].defect, 'good');
+    }
+    assert.is(new Set(shown.map(({ category }) => category)).size, 3);
+    assert.is(new Set(batch.map(({ caption }) => caption)).size, 6);
+    for (const { pixels, caption, concept } of batch) {
+      assert.is(pixels.length, 3 * 24 * 24);
+      assert.ok(new Set(pixels).size > 8, 'a picture is not flat');
+      assert.ok(caption.includes(images.concepts[concept].category.name), caption);
+    }
+  }
+});
+
+test('an interrupted run goes on with the same bits', async () => {
+  const gpu = await testGpu();
+  const run = async (folder: string, failAt: number): Promise<Map<string, Float32Array>> => {
+    const training = await clipPretraining(gpu, images, folder, 6, 2);
+    let written = 0;
+    const failing = { ...training, writeBatch: (random: RandomSource) => (++written === failAt ? Promise.reject(new Error('the power is gone')) : training.writeBatch(random)) };
+    try {
+      await pretrain(gpu, failing, { out: folder, steps: 3, seed: 2, optimizer: { kind: 'adamw', learningRate: 1e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 }, warmupSteps: 1, saveEvery: 2, measureEvery: 1 });
+      const values = new Map<string, Float32Array>();
+      for (const [name, parameter] of training.parameters) values.set(name, await readTensor(gpu, parameter));
+      return values;
+    } finally {
+      for (const parameter of training.parameters.values()) freeTensor(gpu, parameter);
+    }
+  };
+  const [whole, parts] = [join(work, 'whole'), join(work, 'parts')];
+  const expected = await run(whole, 0);
+  assert.match((await errorOf(() => run(parts, 3))).message, /the power is gone/);
+  const resumed = await run(parts, 0);
+  assert.ok(expected.size > 50);
+  for (const [name, values] of expected) assert.equal(resumed.get(name), values, name);
+  const losses = (folder: string): number[] => readFileSync(join(folder, 'log.jsonl'), 'utf8').trim().split('\n').map((line) => (JSON.parse(line) as { loss: number }).loss);
+  assert.is(losses(whole).length, 3);
+  assert.equal(losses(parts), losses(whole));
+  assert.ok(existsSync(join(parts, 'loss.svg')));
+});
+
+test('a batch that cannot be made of pairs is refused', async () => {
+  const gpu = await testGpu();
+  for (const batch of [5, 8]) assert.match((await errorOf(() => clipPretraining(gpu, images, join(work, 'refused'), batch, 1))).message, /even, and at most 6/);
+});
+
+test.after(() => rmSync(work, { recursive: true }));
+test.run();
