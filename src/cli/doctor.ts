@@ -36,7 +36,7 @@ async function doctor(flags: DeviceFlags): Promise<void> {
     for (const { op, error, passed } of checks) print(`Self-check of ${op}`, `${passed ? 'passed' : 'FAILED'}: error ${error.toExponential(1)} against float64`);
     process.stdout.write('\n');
     const table = variantsOf(gpu);
-    for (const [key, { variant, reason }] of table.chosen) if (reason !== 'only one') print(key.split('|')[0], `${variant} (${reason}${reason === 'measured' ? `, ${key.split('|')[2]}` : ''})`);
+    for (const { op, shapeClass, variant, reason } of table.chosen.values()) if (reason !== 'only one') print(op, `${variant} (${reason}${reason === 'measured' ? `, ${shapeClass}` : ''})`);
     if (flags.variants === 'measure') print('Measured choices are kept in', table.file);
     if (checks.some(({ passed }) => !passed)) {
       process.stdout.write('\nA kernel gives wrong results on this adapter. Try another with --adapter, or another variant with --variant, and report it with this output.\n');

@@ -11,7 +11,7 @@ import { writeFileAtomic } from '../io/files.ts';
 import { dispatchRequest } from './dispatch.ts';
 import { dtypeBytes, encode } from './dtype.ts';
 import type { Op, OpCall, Variant } from './op.ts';
-import { Tensor, bufferOf, emptyTensor, freeTensor, sizeOf } from './tensor.ts';
+import { Tensor, bufferOf, emptyTensor, formatShape, freeTensor, sizeOf } from './tensor.ts';
 
 /** How variants are chosen on one device. */
 export interface VariantPolicy {
@@ -19,7 +19,7 @@ export interface VariantPolicy {
   readonly mode: 'default' | 'measure';
   /** Variants that are used whatever was measured, by op: `{ gemm: 'tiled' }`. */
   readonly forced?: Readonly<Record<string, string>>;
-  /** Choices of an earlier run that this one goes on from, by the keys of `VariantTable.chosen`; they come before measurements. */
+  /** Choices of an earlier run that this one goes on from, as `VariantTable.chosenNames` gave them; they come before measurements. */
   readonly pinned?: Readonly<Record<string, string>>;
   /** Where measurements are kept; default: `variants/<key>.json` in the user's cache folder. */
   readonly file?: string;
@@ -50,8 +50,11 @@ export class VariantTable {
   readonly #gpu: Gpu;
   readonly #file: string;
   readonly #measured = new Map<string, MeasuredChoice>();
-  /** Everything chosen so far, for `doctor` and training checkpoints. */
-  readonly chosen = new Map<string, { variant: string; reason: VariantReason }>();
+  /**
+   * Everything chosen so far, by the call: op, inputs and attributes themselves. Calls of one shape class share a
+   * measurement, but not always a variant: it may not run on all of them, and the fixed preferences look closer.
+   */
+  readonly chosen = new Map<string, { readonly op: string; readonly shapeClass: string; readonly variant: string; readonly reason: VariantReason }>();
   #writable = true;
 
   constructor(gpu: Gpu, policy: VariantPolicy) {
@@ -63,6 +66,12 @@ export class VariantTable {
 
   get file(): string {
     return this.#file;
+  }
+
+  /** The variant of each call so far and of those that were pinned, in alphabetical order: what a run pins that goes on from this one. */
+  get chosenNames(): Readonly<Record<string, string>> {
+    const names = new Map([...Object.entries(this.policy.pinned ?? {}), ...[...this.chosen].map(([call, { variant }]) => [call, variant] as const)]);
+    return Object.fromEntries([...names].sort(([a], [b]) => (a < b ? -1 : 1)));
   }
 
   /** Takes over what the file holds, which goes before what this process measured itself: others may have used it. */
@@ -84,8 +93,9 @@ export class VariantTable {
     if (!supported.length) throw new Error(`${op.name}: no variant runs on ${this.#gpu.adapter.description} with ${call.inputs.join(', ')}`);
     const shape = op.shapeClass?.(call.inputs, call.attributes) ?? '';
     const key = `${op.name}|${call.inputs.find((input) => input)?.dtype ?? ''}|${shape}`;
+    const exact = `${op.name}|${call.inputs.map((input) => (input ? `${input.dtype}${formatShape(input.shape)}` : '-')).join(' ')}|${JSON.stringify(call.attributes)}`;
     const note = (variant: Variant<A>, reason: VariantReason): Variant<A> => {
-      this.chosen.set(key, { variant: variant.name, reason });
+      this.chosen.set(exact, { op: op.name, shapeClass: shape, variant: variant.name, reason });
       return variant;
     };
     const forced = this.policy.forced?.[op.name];
@@ -97,7 +107,7 @@ export class VariantTable {
       }
       // The forced variant exists but not for these inputs: the others stand in.
     }
-    const pinned = supported.find((variant) => variant.name === this.policy.pinned?.[key]);
+    const pinned = supported.find((variant) => variant.name === this.policy.pinned?.[exact]);
     if (pinned) return note(pinned, 'pinned');
     const serious = supported.filter((variant) => !variant.reference);
     const candidates = serious.length ? serious : supported;

@@ -71,7 +71,7 @@ interface RunState {
   /** Which images, in which order, the data set listed. */
   readonly data: string;
   readonly adapter: string;
-  /** Kernel variants by op and shape: the same ones give the same bits. */
+  /** Kernel variants by op, inputs and attributes: the same ones give the same bits. */
   readonly variants: Readonly<Record<string, string>>;
 }
 
@@ -147,8 +147,7 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
   options.onStart?.({ updates: totalUpdates, done: step, plannedBytes: trainer.plannedBytes });
 
   const save = async (epoch: number, position: number, epochRandom: readonly number[]): Promise<void> => {
-    const variants = Object.fromEntries([...variantsOf(gpu).chosen].map(([key, { variant }]) => [key, variant]));
-    const next: RunState = { step, epoch, position, random: epochRandom, lossScale: trainer.lossScale, config, data, adapter: gpu.key, variants };
+    const next: RunState = { step, epoch, position, random: epochRandom, lossScale: trainer.lossScale, config, data, adapter: gpu.key, variants: variantsOf(gpu).chosenNames };
     await saveCheckpoint(gpu, checkpointFile, tensors, next);
   };
   const writeModel = async (): Promise<void> => {

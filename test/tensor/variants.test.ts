@@ -58,8 +58,14 @@ async function choose(policy: VariantPolicy): Promise<VariantTable> {
   return table;
 }
 
+/** Under which the op is measured. */
 const key = 'double|f32|';
-const chosen = (table: VariantTable): { variant: string; reason: string } | undefined => table.chosen.get(key);
+/** The call of `choose`. */
+const exactCall = 'double|f32[640]|{}';
+const chosen = (table: VariantTable): { variant: string; reason: string } => {
+  const { variant, reason } = table.chosen.get(exactCall)!;
+  return { variant, reason };
+};
 
 test('without measurements the op\'s first variant runs', async () => {
   assert.equal(chosen(await choose({ mode: 'default' })), { variant: 'slow', reason: 'default' });
@@ -92,7 +98,7 @@ test('a remembered choice is used without measuring', async () => {
   assert.equal(chosen(await choose({ mode: 'measure', file })), { variant: 'slower', reason: 'measured' });
   assert.is(readFileSync(file, 'utf8'), text);
   // Where nothing may be measured, the file counts for nothing.
-  assert.is(chosen(await choose({ mode: 'default', file }))!.variant, 'slow');
+  assert.is(chosen(await choose({ mode: 'default', file })).variant, 'slow');
 });
 
 test('a damaged file is measured and written anew', async () => {
@@ -112,7 +118,7 @@ test('a remembered variant that the op no longer has is measured anew', async ()
 test('a remembered variant that these inputs rule out gives way to the default, and stays remembered', async () => {
   const file = join(folder, 'choices.json');
   writeFileSync(file, JSON.stringify({ choices: { [key]: { variant: 'large only', milliseconds: {} } } }));
-  assert.is(chosen(await choose({ mode: 'measure', file }))!.variant, 'slow');
+  assert.is(chosen(await choose({ mode: 'measure', file })).variant, 'slow');
   assert.is(JSON.parse(readFileSync(file, 'utf8')).choices[key].variant, 'large only');
 });
 
@@ -123,7 +129,7 @@ test('what another process wrote meanwhile is kept, and goes before one\'s own m
   writeFileSync(file, JSON.stringify({ choices: { [key]: { variant: 'slower', milliseconds: {} }, 'gemm|f32|': { variant: 'tiled', milliseconds: {} } } }));
   const input = tensor(gpu, new Float32Array(16), [16]);
   const program = await Program.record(gpu, () => apply(doubleOp, [input], {})[0]);
-  assert.is(chosen(table)!.variant, 'slower');
+  assert.is(table.chosen.get('double|f32[16]|{}')!.variant, 'slower');
   assert.is(JSON.parse(readFileSync(file, 'utf8')).choices['gemm|f32|'].variant, 'tiled');
   program.destroy();
 });
@@ -139,11 +145,11 @@ test('a measurement that cannot be remembered is not used', async () => {
 test('a forced variant goes before everything, reference variants included', async () => {
   const file = join(folder, 'choices.json');
   for (const forced of ['slower', 'plain']) {
-    assert.equal(chosen(await choose({ mode: 'measure', file, forced: { double: forced }, pinned: { [key]: 'slow' } })), { variant: forced, reason: 'forced' });
+    assert.equal(chosen(await choose({ mode: 'measure', file, forced: { double: forced }, pinned: { [exactCall]: 'slow' } })), { variant: forced, reason: 'forced' });
   }
   assert.not(existsSync(file));
   // Forced, but not for these inputs: others stand in.
-  assert.is(chosen(await choose({ mode: 'default', forced: { double: 'large only' } }))!.variant, 'slow');
+  assert.is(chosen(await choose({ mode: 'default', forced: { double: 'large only' } })).variant, 'slow');
 });
 
 test('a forced variant that does not exist: the error lists those that do', async () => {
@@ -154,8 +160,35 @@ test('a forced variant that does not exist: the error lists those that do', asyn
 
 test('a pinned choice of an earlier run goes before measurements', async () => {
   const file = join(folder, 'choices.json');
-  assert.equal(chosen(await choose({ mode: 'measure', file, pinned: { [key]: 'slower' } })), { variant: 'slower', reason: 'pinned' });
+  assert.equal(chosen(await choose({ mode: 'measure', file, pinned: { [exactCall]: 'slower' } })), { variant: 'slower', reason: 'pinned' });
   assert.not(existsSync(file));
+});
+
+test('calls of one shape class keep each its own variant when they are pinned', async () => {
+  const gpu = await testGpu();
+  // As gemm has it: what is best depends on more than the class tells.
+  const pickyOp = defineOp<{ readonly even: boolean }>({
+    name: 'picky',
+    inputNames: ['input'],
+    outputs: ([a]) => [a!],
+    variants: [{ name: 'slow', ...additions(2, 16) }, { name: 'fast', ...additions(1, 40) }],
+    preferred: ({ attributes }) => (attributes.even ? 'slow' : 'fast'),
+    cost: () => ({ flops: 0, bytes: 0 }),
+    benchCases: [],
+  });
+  const input = tensor(gpu, new Float32Array(16), [16]);
+  const choices = async (policy: VariantPolicy, order: readonly boolean[]): Promise<Readonly<Record<string, string>>> => {
+    const table = configureVariants(gpu, policy);
+    const program = await Program.record(gpu, () => order.map((even) => apply(pickyOp, [input], { even })[0]));
+    program.destroy();
+    return table.chosenNames;
+  };
+  const first = await choices({ mode: 'default' }, [true, false]);
+  assert.equal(first, { 'picky|f32[16]|{"even":false}': 'fast', 'picky|f32[16]|{"even":true}': 'slow' });
+  // Pinned ones that this run has not met are kept, in the same order.
+  assert.is(JSON.stringify(await choices({ mode: 'default', pinned: first }, [false])), JSON.stringify(first));
+  assert.equal(await choices({ mode: 'default', pinned: first }, [true, false]), first);
+  freeTensor(gpu, input);
 });
 
 test('measuring gives its memory back', async () => {
