@@ -10,6 +10,7 @@ import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
 import { figuresCommand } from './figures.ts';
 import { mergeCommand } from './merge.ts';
+import { planCommand } from './plan.ts';
 import { trainCommand } from './train.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -20,6 +21,7 @@ const program = new Command('mfp-clip')
   .showHelpAfterError('(run with --help for all options)')
   .addCommand(detectCommand())
   .addCommand(trainCommand())
+  .addCommand(planCommand())
   .addCommand(evalCommand())
   .addCommand(mergeCommand())
   .addCommand(figuresCommand())

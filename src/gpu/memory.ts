@@ -8,6 +8,11 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 1e9).toFixed(2)} GB`;
 }
 
+/** Size of the buffer that holds `bytes` bytes. */
+export function bufferSize(bytes: number): number {
+  return Math.max(16, Math.ceil(bytes / 16) * 16);
+}
+
 /**
  * Device memory of one Gpu: every buffer passes through here, so that the bytes in use and the peak are known
  * and a budget can be kept. Released buffers are kept for the next request of a similar size.
@@ -37,7 +42,7 @@ export class MemoryPool {
    * @throws UserError when the budget or the adapter's largest buffer would be exceeded
    */
   acquire(bytes: number, label: string): GPUBuffer {
-    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const size = bufferSize(bytes);
     const limit = this.#device.limits.maxBufferSize;
     if (size > limit) {
       throw new UserError(

@@ -31,6 +31,13 @@ export interface ProgramOptions {
   readonly poison?: boolean;
 }
 
+/** What a program would need, found without giving it memory or compiling a pipeline. */
+export interface ProgramPlan {
+  readonly memory: MemoryPlan;
+  /** Number of dispatches of one run. */
+  readonly dispatches: number;
+}
+
 interface Step {
   readonly node: RecordedOp;
   readonly variant: string;
@@ -74,21 +81,7 @@ export class Program<Outputs extends Tensors> {
    */
   static async record<Outputs extends Tensors>(gpu: Gpu, build: () => Outputs, options: ProgramOptions = {}): Promise<Program<Outputs>> {
     const label = options.label ?? 'program';
-    const recording = new Recording();
-    const outputs = recordInto(recording, build);
-    const steps: Step[] = [];
-    for (const node of liveOps(recording.ops, outputs)) {
-      const call: OpCall<unknown> = {
-        gpu,
-        inputs: node.inputs,
-        outputs: node.outputs,
-        attributes: node.attributes,
-        scratch: (shape, dtype) => plannedTensor(shape, dtype, `${node.op.name} scratch`),
-      };
-      const variant = await variantsOf(gpu).choose(node.op, call);
-      for (const kernelCall of variant.kernels(call)) steps.push({ node, variant: variant.name, call: kernelCall });
-    }
-    const { plan, storages } = await planSteps(steps, outputs);
+    const { outputs, steps, plan, storages } = await planRecording(gpu, build);
     const slots: GPUBuffer[] = [];
     try {
       for (const [i, bytes] of plan.slots.entries()) slots.push(gpu.memory.acquire(bytes, `${label} memory ${i}`));
@@ -99,6 +92,17 @@ export class Program<Outputs extends Tensors> {
       for (const buffer of slots) gpu.memory.release(buffer);
       throw error;
     }
+  }
+
+  /**
+   * Plans the ops that `build` calls: the same plan that `record` carries out, for tensors that may be declared only
+   * (`declaredTensor`). Needs no device memory, unless variants are chosen by measurement.
+   *
+   * @throws Error of a shape rule
+   */
+  static async plan(gpu: Gpu, build: () => Tensors): Promise<ProgramPlan> {
+    const { steps, plan } = await planRecording(gpu, build);
+    return { memory: plan, dispatches: steps.length };
   }
 
   /** Number of dispatches of one run. */
@@ -158,6 +162,33 @@ function liveOps(ops: readonly RecordedOp[], outputs: Tensors): RecordedOp[] {
     for (const input of node.inputs) if (input) needed.add(input.storage);
   }
   return live.reverse();
+}
+
+/** A recording with its variants chosen and its memory planned. */
+interface PlannedRecording<Outputs extends Tensors> {
+  readonly outputs: Outputs;
+  readonly steps: readonly Step[];
+  readonly plan: MemoryPlan;
+  /** Each intermediate's place among the plan's slots. */
+  readonly storages: ReadonlyMap<Storage, number>;
+}
+
+async function planRecording<Outputs extends Tensors>(gpu: Gpu, build: () => Outputs): Promise<PlannedRecording<Outputs>> {
+  const recording = new Recording();
+  const outputs = recordInto(recording, build);
+  const steps: Step[] = [];
+  for (const node of liveOps(recording.ops, outputs)) {
+    const call: OpCall<unknown> = {
+      gpu,
+      inputs: node.inputs,
+      outputs: node.outputs,
+      attributes: node.attributes,
+      scratch: (shape, dtype) => plannedTensor(shape, dtype, `${node.op.name} scratch`),
+    };
+    const variant = await variantsOf(gpu).choose(node.op, call);
+    for (const kernelCall of variant.kernels(call)) steps.push({ node, variant: variant.name, call: kernelCall });
+  }
+  return { outputs, steps, ...(await planSteps(steps, outputs)) };
 }
 
 async function planSteps(steps: readonly Step[], outputs: Tensors): Promise<{ plan: MemoryPlan; storages: Map<Storage, number> }> {

@@ -25,11 +25,11 @@ export class Storage {
   label: string;
   buffer: GPUBuffer | undefined;
 
-  constructor(bytes: number, label: string, buffer?: GPUBuffer) {
+  constructor(bytes: number, label: string, buffer?: GPUBuffer, persistent = buffer !== undefined) {
     this.bytes = bytes;
     this.label = label;
     this.buffer = buffer;
-    this.persistent = buffer !== undefined;
+    this.persistent = persistent;
   }
 }
 
@@ -91,6 +91,14 @@ export function tensor(gpu: Gpu, values: ArrayLike<number>, shape: Shape, dtype:
   writeTensor(gpu, result, values);
   return result;
 }
+
+/** A persistent tensor without memory: a weight or an input of a program that is only planned (`Program.plan`). */
+export function declaredTensor(shape: Shape, dtype: DType, label: string): Tensor {
+  return new Tensor([...shape], dtype, new Storage(sizeOf(shape) * dtypeBytes[dtype], label, undefined, true));
+}
+
+/** Makes a persistent tensor: with memory (`emptyTensor`), or declared for a plan (`declaredTensor`). */
+export type MakeTensor = (shape: Shape, dtype: DType, label: string) => Tensor;
 
 /** Marks a persistent tensor as trained: the tape records what is computed from it. Returns it. */
 export function asParameter(parameter: Tensor): Tensor {

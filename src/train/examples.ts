@@ -4,11 +4,16 @@ import { Preprocessor } from '../data/preprocess.ts';
 import type { Gpu } from '../gpu/device.ts';
 import type { LoadedMfp } from '../models/mfp/load.ts';
 import { needsCnn } from '../models/mfp/config.ts';
-import { imageNetNormalisation } from '../models/resnet/cnn.ts';
+import { type Cnn, imageNetNormalisation } from '../models/resnet/cnn.ts';
 import { cast } from '../ops/cast.ts';
 import { Program } from '../tensor/program.ts';
 import { type Tensor, emptyTensor, freeTensor, readTensor } from '../tensor/tensor.ts';
 import type { TrainingExample } from './mfp_trainer.ts';
+
+/** Records the CNN's features of images as the training step takes them. @returns f32 [batch, Dc] */
+export function cnnFeatures(cnn: Pick<Cnn, 'features'>, image: Tensor, precision: 'f32' | 'f16'): Tensor {
+  return cast(cnn.features(cast(image, precision)), 'f32');
+}
 
 /**
  * Reads the samples of a data set as training examples. The CNN's features of an image never change, so each is computed
@@ -37,7 +42,7 @@ export class ExampleLoader {
     if (!cnn || !needsCnn(model.config)) return new ExampleLoader(gpu, samples, loaded, undefined);
     const { size } = model.config.cnn;
     const image = emptyTensor(gpu, [1, 3, size, size], 'f32', 'CNN image');
-    const program = await Program.record(gpu, () => cast(cnn.features(cast(image, precision)), 'f32'), { label: 'CNN features' });
+    const program = await Program.record(gpu, () => cnnFeatures(cnn, image, precision), { label: 'CNN features' });
     return new ExampleLoader(gpu, samples, loaded, { images: new Preprocessor(gpu, [{ size, ...imageNetNormalisation }]), image, program });
   }
 

@@ -11,7 +11,7 @@ import { focalLoss } from '../ops/focal_loss.ts';
 import { gradients } from '../ops/gradients.ts';
 import { type KernelTime, Program } from '../tensor/program.ts';
 import { scope } from '../tensor/recording.ts';
-import { type Shape, Tensor, asParameter, clearTensors, emptyTensor, freeTensor, readTensor, sizeOf, writeTensor } from '../tensor/tensor.ts';
+import { type MakeTensor, Tensor, asParameter, clearTensors, emptyTensor, freeTensor, readTensor, sizeOf, writeTensor } from '../tensor/tensor.ts';
 import type { RunConfig } from './config.ts';
 import { Optimizer, type UpdateReport } from './optimizer.ts';
 
@@ -42,7 +42,7 @@ export interface StepLosses {
   readonly total: number;
 }
 
-/** Names of the losses in the order in which the program returns them. */
+/** Names of the losses that a gradient starts from. */
 type LossName = Exclude<keyof StepLosses, 'total'>;
 
 /** Where f16 training starts and how it moves; a power of two changes no bits of the gradient. */
@@ -57,8 +57,13 @@ export interface LossScaleState {
   readonly skipped: number;
 }
 
-/** The recorded forward and backward pass with the tensors that it reads. */
-interface RecordedStep {
+/** What the step needs of a loaded model. */
+export type StepModel = Pick<LoadedMfp, 'model' | 'sizes' | 'imageSize' | 'precision'>;
+/** What a trainer needs of a loaded model. */
+export type TrainedModel = StepModel & Pick<LoadedMfp, 'prompts'>;
+
+/** Tensors that are written before each forward and backward pass. */
+export interface StepInputs {
   readonly image: Tensor;
   readonly features: Tensor | undefined;
   readonly mask: Tensor;
@@ -66,52 +71,57 @@ interface RecordedStep {
   /** Token embeddings where the image takes part in the text, finished text features where it does not. */
   readonly text: Tensor;
   readonly endOfText: Tensor;
-  readonly lossNames: readonly LossName[];
-  /** Per loss the gradient of the total with respect to it: weight × loss scale / passes per update. */
-  readonly seeds: readonly Tensor[];
-  /** Gives the losses, in the order of `lossNames`, and leaves the gradients with the optimizer. */
-  readonly program: Program<readonly Tensor[]>;
+  /** Per loss the gradient of the total with respect to it: weight × loss scale / passes per update. In the order in which the step returns them. */
+  readonly seeds: ReadonlyMap<LossName, Tensor>;
 }
 
-async function recordStep(gpu: Gpu, loaded: LoadedMfp, config: RunConfig, optimizer: Optimizer): Promise<RecordedStep> {
-  const { model, sizes, imageSize, precision } = loaded;
-  const { batch, recompute } = config.training;
-  const { i2tp, mp, loss } = model.config;
-  const input = (shape: Shape, label: string): Tensor => emptyTensor(gpu, shape, 'f32', label);
-  const image = input([batch, 3, imageSize, imageSize], 'images');
-  const features = needsCnn(model.config) ? input([batch, sizes.cnnWidth], 'CNN features') : undefined;
-  const mask = input([batch, imageSize, imageSize], 'masks');
-  const label = input([batch], 'labels');
-  const text = i2tp.enabled ? input([batch * 2, sizes.context, sizes.textWidth], 'token embeddings') : input([batch, 2, sizes.jointWidth], 'text features');
-  const endOfText = emptyTensor(gpu, [batch * 2], 'u32', 'end of text');
+/** Makes the inputs of a training step. @param batch images of one pass */
+export function stepInputs({ model, sizes, imageSize }: StepModel, batch: number, make: MakeTensor): StepInputs {
+  const { i2tp, mp } = model.config;
   const lossNames: LossName[] = [...(mp.enabled ? (['coarseFocal', 'coarseDice'] as const) : []), 'focal', 'dice', 'bce'];
-  const seeds = lossNames.map((name) => input([1], `gradient of ${name}`));
-  const program = await Program.record(
-    gpu,
-    () => {
-      const step: Mfp = {
-        ...model,
-        // The trained tensors stay in f32; the passes see them in the type of everything else.
-        parameters: new Map([...model.parameters].map(([name, parameter]) => [name, cast(parameter, precision)])),
-        image: { ...model.image, recompute },
-        text: { ...model.text, recompute },
-      };
-      const castFeatures = features && cast(features, precision);
-      const castText = cast(text, precision);
-      const outputs = mfpForward(step, cast(image, precision), castFeatures, i2tp.enabled ? mfpText(step, castText, endOfText, castFeatures) : castText);
-      const losses = scope('losses', () => ({
-        coarseFocal: mp.enabled ? focalLoss(outputs.coarseMap, mask, { gamma: loss.gamma }) : undefined,
-        coarseDice: mp.enabled ? diceLoss(outputs.coarseMap, mask) : undefined,
-        focal: focalLoss(outputs.map, mask, { gamma: loss.gamma }),
-        dice: diceLoss(outputs.map, mask),
-        bce: binaryCrossEntropy(outputs.score, label),
-      }));
-      optimizer.accumulate(gradients(lossNames.map((name, i) => ({ tensor: losses[name]!, gradient: seeds[i] }))));
-      return lossNames.map((name) => losses[name]!);
-    },
-    { label: 'training step' },
-  );
-  return { image, features, mask, label, text, endOfText, lossNames, seeds, program };
+  return {
+    image: make([batch, 3, imageSize, imageSize], 'f32', 'images'),
+    features: needsCnn(model.config) ? make([batch, sizes.cnnWidth], 'f32', 'CNN features') : undefined,
+    mask: make([batch, imageSize, imageSize], 'f32', 'masks'),
+    label: make([batch], 'f32', 'labels'),
+    text: i2tp.enabled ? make([batch * 2, sizes.context, sizes.textWidth], 'f32', 'token embeddings') : make([batch, 2, sizes.jointWidth], 'f32', 'text features'),
+    endOfText: make([batch * 2], 'u32', 'end of text'),
+    seeds: new Map(lossNames.map((name) => [name, make([1], 'f32', `gradient of ${name}`)])),
+  };
+}
+
+function inputTensors({ seeds, ...inputs }: StepInputs): Tensor[] {
+  return [...Object.values(inputs), ...seeds.values()].filter((input) => input !== undefined);
+}
+
+/**
+ * Records one forward and backward pass.
+ *
+ * @param accumulate takes the gradients of the trained tensors
+ * @returns the losses, in the order of `inputs.seeds`
+ */
+export function trainingStep({ model, precision }: StepModel, recompute: boolean, inputs: StepInputs, accumulate: (gradientOf: (parameter: Tensor) => Tensor | undefined) => void): readonly Tensor[] {
+  const { image, features, mask, label, text, endOfText, seeds } = inputs;
+  const { i2tp, mp, loss } = model.config;
+  const step: Mfp = {
+    ...model,
+    // The trained tensors stay in f32; the passes see them in the type of everything else.
+    parameters: new Map([...model.parameters].map(([name, parameter]) => [name, cast(parameter, precision)])),
+    image: { ...model.image, recompute },
+    text: { ...model.text, recompute },
+  };
+  const castFeatures = features && cast(features, precision);
+  const castText = cast(text, precision);
+  const outputs = mfpForward(step, cast(image, precision), castFeatures, i2tp.enabled ? mfpText(step, castText, endOfText, castFeatures) : castText);
+  const losses = scope('losses', () => ({
+    coarseFocal: mp.enabled ? focalLoss(outputs.coarseMap, mask, { gamma: loss.gamma }) : undefined,
+    coarseDice: mp.enabled ? diceLoss(outputs.coarseMap, mask) : undefined,
+    focal: focalLoss(outputs.map, mask, { gamma: loss.gamma }),
+    dice: diceLoss(outputs.map, mask),
+    bce: binaryCrossEntropy(outputs.score, label),
+  }));
+  accumulate(gradients([...seeds].map(([name, gradient]) => ({ tensor: losses[name]!, gradient }))));
+  return [...seeds.keys()].map((name) => losses[name]!);
 }
 
 /**
@@ -121,18 +131,21 @@ async function recordStep(gpu: Gpu, loaded: LoadedMfp, config: RunConfig, optimi
 export class MfpTrainer {
   readonly optimizer: Optimizer;
   readonly #gpu: Gpu;
-  readonly #loaded: LoadedMfp;
+  readonly #loaded: TrainedModel;
   readonly #config: RunConfig;
-  readonly #step: RecordedStep;
+  readonly #inputs: StepInputs;
+  /** Gives the losses, in the order of the inputs' seeds, and leaves the gradients with the optimizer. */
+  readonly #program: Program<readonly Tensor[]>;
   readonly #texts: ClassTexts;
   #lossScale: LossScaleState;
 
-  private constructor(gpu: Gpu, loaded: LoadedMfp, config: RunConfig, optimizer: Optimizer, step: RecordedStep) {
+  private constructor(gpu: Gpu, loaded: TrainedModel, config: RunConfig, optimizer: Optimizer, inputs: StepInputs, program: Program<readonly Tensor[]>) {
     this.#gpu = gpu;
     this.#loaded = loaded;
     this.#config = config;
     this.optimizer = optimizer;
-    this.#step = step;
+    this.#inputs = inputs;
+    this.#program = program;
     this.#texts = new ClassTexts(gpu, loaded);
     this.#lossScale = { scale: loaded.precision === 'f16' ? lossScaling.start : 1, steady: 0, skipped: 0 };
   }
@@ -143,25 +156,28 @@ export class MfpTrainer {
    * @param loaded the model, with its own parameters in f32 (`parameterPrecision`)
    * @throws UserError when device memory does not suffice, naming what to change
    */
-  static async create(gpu: Gpu, loaded: LoadedMfp, config: RunConfig): Promise<MfpTrainer> {
+  static async create(gpu: Gpu, loaded: TrainedModel, config: RunConfig): Promise<MfpTrainer> {
     for (const parameter of loaded.model.parameters.values()) asParameter(parameter);
     const optimizer = new Optimizer(gpu, loaded.model.parameters, config.optimizer);
+    const inputs = stepInputs(loaded, config.training.batch, (shape, dtype, label) => emptyTensor(gpu, shape, dtype, label));
     try {
-      return new MfpTrainer(gpu, loaded, config, optimizer, await recordStep(gpu, loaded, config, optimizer));
+      const program = await Program.record(gpu, () => trainingStep(loaded, config.training.recompute, inputs, (gradientOf) => optimizer.accumulate(gradientOf)), { label: 'training step' });
+      return new MfpTrainer(gpu, loaded, config, optimizer, inputs, program);
     } catch (error) {
       optimizer.destroy();
+      for (const unused of inputTensors(inputs)) freeTensor(gpu, unused);
       throw error;
     }
   }
 
   /** Bytes of intermediates that the memory plan gives one forward and backward pass. */
   get plannedBytes(): number {
-    return this.#step.program.memory.bytes;
+    return this.#program.memory.bytes;
   }
 
   /** Dispatches of one forward and backward pass. */
   get dispatches(): number {
-    return this.#step.program.dispatches;
+    return this.#program.dispatches;
   }
 
   get lossScale(): LossScaleState {
@@ -201,23 +217,23 @@ export class MfpTrainer {
     for (let pass = 0; pass < accumulation; pass++) {
       const part = examples.slice(pass * batch, (pass + 1) * batch);
       await this.#write(part);
-      await this.#step.program.run();
+      await this.#program.run();
       passes.push(await this.#readLosses(part, step));
     }
     const mean = (name: keyof StepLosses): number => passes.reduce((sum, losses) => sum + (losses[name] ?? 0) / passes.length, 0);
-    return Object.fromEntries([...this.#step.lossNames, 'total'].map((name) => [name, mean(name as keyof StepLosses)])) as unknown as StepLosses;
+    return Object.fromEntries([...this.#inputs.seeds.keys(), 'total' as const].map((name) => [name, mean(name)])) as unknown as StepLosses;
   }
 
   /** Runs one forward and backward pass with every kernel timed; the gradients are thrown away. */
   async time(examples: readonly TrainingExample[]): Promise<KernelTime[]> {
     await this.#write(examples);
-    const times = await this.#step.program.time();
+    const times = await this.#program.time();
     clearTensors(this.#gpu, this.optimizer.gradients.values());
     return times;
   }
 
   async #write(examples: readonly TrainingExample[]): Promise<void> {
-    const { image, features, mask, label, text, endOfText, lossNames, seeds } = this.#step;
+    const { image, features, mask, label, text, endOfText, seeds } = this.#inputs;
     const gpu = this.#gpu;
     examples.forEach((example, i) => {
       writeTensor(gpu, elementOf(image, i), example.image);
@@ -232,7 +248,7 @@ export class MfpTrainer {
     texts.forEach(({ embeddings, features: known }, i) => joined.set(known ?? embeddings, i * perImage));
     writeTensor(gpu, text, joined);
     writeTensor(gpu, endOfText, texts.flatMap(({ endOfText: ends }) => ends));
-    lossNames.forEach((name, i) => writeTensor(gpu, seeds[i], [(this.#weight(name) * this.#lossScale.scale) / this.#config.training.accumulation]));
+    for (const [name, seed] of seeds) writeTensor(gpu, seed, [(this.#weight(name) * this.#lossScale.scale) / this.#config.training.accumulation]);
   }
 
   #weight(name: LossName): number {
@@ -241,11 +257,11 @@ export class MfpTrainer {
   }
 
   async #readLosses(examples: readonly TrainingExample[], step: number): Promise<StepLosses> {
-    const { lossNames, program } = this.#step;
+    const lossNames = [...this.#inputs.seeds.keys()];
     const losses: Partial<Record<keyof StepLosses, number>> = {};
     let total = 0;
     for (const [i, name] of lossNames.entries()) {
-      const [value] = await readTensor(this.#gpu, program.outputs[i]);
+      const [value] = await readTensor(this.#gpu, this.#program.outputs[i]);
       losses[name] = value;
       total += this.#weight(name) * value;
     }
@@ -272,10 +288,9 @@ export class MfpTrainer {
 
   /** Frees the device memory of the step; the model stays. */
   destroy(): void {
-    const { image, features, mask, label, text, endOfText, seeds, program } = this.#step;
-    program.destroy();
+    this.#program.destroy();
     this.optimizer.destroy();
-    for (const unused of [image, features, mask, label, text, endOfText, ...seeds]) if (unused) freeTensor(this.#gpu, unused);
+    for (const unused of inputTensors(this.#inputs)) freeTensor(this.#gpu, unused);
   }
 }
 

@@ -4,7 +4,7 @@ import { adam, adamConstants } from '../ops/adam.ts';
 import { gradientScale } from '../ops/gradient_scale.ts';
 import { sumSquares } from '../ops/sum_squares.ts';
 import { Program } from '../tensor/program.ts';
-import { type Tensor, clearTensors, emptyTensor, freeTensor, readTensor, writeTensor } from '../tensor/tensor.ts';
+import { type MakeTensor, type Tensor, clearTensors, emptyTensor, freeTensor, readTensor, writeTensor } from '../tensor/tensor.ts';
 import type { OptimizerConfig } from './config.ts';
 
 /** What one update reports. */
@@ -13,6 +13,52 @@ export interface UpdateReport {
   readonly gradientNorm: number;
   /** False when the gradient was not finite: nothing was changed then. */
   readonly applied: boolean;
+}
+
+/** What the optimizer keeps on the device beside the parameters. */
+export interface OptimizerTensors {
+  /** By parameter name, and so are the moments. */
+  readonly gradients: ReadonlyMap<string, Tensor>;
+  readonly firstMoments: ReadonlyMap<string, Tensor>;
+  readonly secondMoments: ReadonlyMap<string, Tensor>;
+  /** Adam's constants of the update to come. */
+  readonly hyper: Tensor;
+  /** Squared norm of each gradient. */
+  readonly norms: Tensor;
+  /** Loss scale and largest norm. */
+  readonly limits: Tensor;
+}
+
+/** Makes an optimizer's tensors. @param parameters trained f32 tensors by name; their order is that of all state */
+export function optimizerTensors(parameters: ReadonlyMap<string, Tensor>, make: MakeTensor): OptimizerTensors {
+  const likeParameters = (kind: string): Map<string, Tensor> => new Map([...parameters].map(([name, { shape }]) => [name, make(shape, 'f32', `${kind} of ${name}`)]));
+  return {
+    gradients: likeParameters('gradient'),
+    firstMoments: likeParameters('first moment'),
+    secondMoments: likeParameters('second moment'),
+    hyper: make([8], 'f32', 'Adam constants'),
+    norms: make([parameters.size], 'f32', 'squared gradient norms'),
+    limits: make([2], 'f32', 'loss scale and largest norm'),
+  };
+}
+
+/** Records that gradients are added to those of the update to come. Parameters without a gradient stay as they are. */
+export function accumulateGradients(parameters: ReadonlyMap<string, Tensor>, { gradients }: OptimizerTensors, gradientOf: (parameter: Tensor) => Tensor | undefined): void {
+  for (const [name, parameter] of parameters) {
+    const gradient = gradientOf(parameter);
+    if (gradient) accumulate(gradients.get(name)!, gradient);
+  }
+}
+
+/** Records one update. @returns what `gradientScale` does: the factor on the gradients, their norm, and whether it is finite */
+export function recordUpdate(parameters: ReadonlyMap<string, Tensor>, tensors: OptimizerTensors, { kind }: OptimizerConfig): Tensor {
+  const { gradients, firstMoments, secondMoments, hyper, norms, limits } = tensors;
+  [...gradients.values()].forEach((gradient, i) => sumSquares(gradient, norms, i));
+  const scale = gradientScale(norms, limits);
+  for (const [name, parameter] of parameters) {
+    adam(parameter, gradients.get(name)!, firstMoments.get(name)!, secondMoments.get(name)!, hyper, scale, { decoupled: kind === 'adamw' });
+  }
+  return scale;
 }
 
 /**
@@ -24,12 +70,7 @@ export class Optimizer {
   readonly #gpu: Gpu;
   readonly #config: OptimizerConfig;
   readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #gradients = new Map<string, Tensor>();
-  readonly #firstMoments = new Map<string, Tensor>();
-  readonly #secondMoments = new Map<string, Tensor>();
-  readonly #hyper: Tensor;
-  readonly #norms: Tensor;
-  readonly #limits: Tensor;
+  readonly #tensors: OptimizerTensors;
   #update: Program<Tensor> | undefined;
 
   /** @param parameters trained f32 tensors by name; their order is that of all state */
@@ -37,28 +78,19 @@ export class Optimizer {
     this.#gpu = gpu;
     this.#config = config;
     this.#parameters = parameters;
-    for (const [name, { shape }] of parameters) {
-      for (const [kind, tensors] of [['gradient', this.#gradients], ['first moment', this.#firstMoments], ['second moment', this.#secondMoments]] as const) {
-        tensors.set(name, emptyTensor(gpu, shape, 'f32', `${kind} of ${name}`));
-      }
-    }
-    for (const tensors of [this.#gradients, this.#firstMoments, this.#secondMoments]) clearTensors(gpu, tensors.values());
-    this.#hyper = emptyTensor(gpu, [8], 'f32', 'Adam constants');
-    this.#norms = emptyTensor(gpu, [parameters.size], 'f32', 'squared gradient norms');
-    this.#limits = emptyTensor(gpu, [2], 'f32', 'loss scale and largest norm');
+    this.#tensors = optimizerTensors(parameters, (shape, dtype, label) => emptyTensor(gpu, shape, dtype, label));
+    const { gradients, firstMoments, secondMoments } = this.#tensors;
+    for (const tensors of [gradients, firstMoments, secondMoments]) clearTensors(gpu, tensors.values());
   }
 
   /** Records that gradients are added to those of the update to come. Parameters without a gradient stay as they are. */
   accumulate(gradientOf: (parameter: Tensor) => Tensor | undefined): void {
-    for (const [name, parameter] of this.#parameters) {
-      const gradient = gradientOf(parameter);
-      if (gradient) accumulate(this.#gradients.get(name)!, gradient);
-    }
+    accumulateGradients(this.#parameters, this.#tensors, gradientOf);
   }
 
   /** The accumulated gradients by parameter name. */
   get gradients(): ReadonlyMap<string, Tensor> {
-    return this.#gradients;
+    return this.#tensors.gradients;
   }
 
   /**
@@ -70,37 +102,28 @@ export class Optimizer {
    */
   async update(step: number, learningRate: number, lossScale: number): Promise<UpdateReport> {
     const { kind, beta1, beta2, epsilon, weightDecay, clipNorm } = this.#config;
-    this.#update ??= await Program.record(this.#gpu, () => this.#recordUpdate(), { label: 'optimizer' });
-    writeTensor(this.#gpu, this.#hyper, adamConstants({ step, learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
+    const { gradients, hyper, limits } = this.#tensors;
+    this.#update ??= await Program.record(this.#gpu, () => recordUpdate(this.#parameters, this.#tensors, this.#config), { label: 'optimizer' });
+    writeTensor(this.#gpu, hyper, adamConstants({ step, learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
     // 0 stands for "not clipped".
-    writeTensor(this.#gpu, this.#limits, [lossScale, clipNorm ?? 0]);
+    writeTensor(this.#gpu, limits, [lossScale, clipNorm ?? 0]);
     await this.#update.run();
     const [, gradientNorm, finite] = await readTensor(this.#gpu, this.#update.outputs);
-    clearTensors(this.#gpu, this.#gradients.values());
+    clearTensors(this.#gpu, gradients.values());
     return { gradientNorm, applied: finite !== 0 };
-  }
-
-  #recordUpdate(): Tensor {
-    const names = [...this.#parameters.keys()];
-    names.forEach((name, i) => sumSquares(this.#gradients.get(name)!, this.#norms, i));
-    const scale = gradientScale(this.#norms, this.#limits);
-    for (const name of names) {
-      adam(this.#parameters.get(name)!, this.#gradients.get(name)!, this.#firstMoments.get(name)!, this.#secondMoments.get(name)!, this.#hyper, scale, {
-        decoupled: this.#config.kind === 'adamw',
-      });
-    }
-    return scale;
   }
 
   /** The moments by name: "first moment of i2tp.fuse.weight". With them and the parameters a run can go on. */
   get moments(): ReadonlyMap<string, Tensor> {
-    return new Map([...this.#firstMoments.values(), ...this.#secondMoments.values()].map((moment) => [moment.label, moment]));
+    const { firstMoments, secondMoments } = this.#tensors;
+    return new Map([...firstMoments.values(), ...secondMoments.values()].map((moment) => [moment.label, moment]));
   }
 
   /** Frees the device memory; the parameters stay. */
   destroy(): void {
     this.#update?.destroy();
-    for (const tensors of [this.#gradients, this.#firstMoments, this.#secondMoments]) for (const unused of tensors.values()) freeTensor(this.#gpu, unused);
-    for (const unused of [this.#hyper, this.#norms, this.#limits]) freeTensor(this.#gpu, unused);
+    const { gradients, firstMoments, secondMoments, hyper, norms, limits } = this.#tensors;
+    for (const tensors of [gradients, firstMoments, secondMoments]) for (const unused of tensors.values()) freeTensor(this.#gpu, unused);
+    for (const unused of [hyper, norms, limits]) freeTensor(this.#gpu, unused);
   }
 }

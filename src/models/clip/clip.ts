@@ -124,6 +124,28 @@ export async function openClip(path: string): Promise<ClipCheckpoint> {
 }
 
 /**
+ * The sizes of a CLIP; a folder needs no weights for it.
+ *
+ * @param path a Hugging Face folder, or safetensors with OpenAI's names
+ * @throws UserError naming the file and what is wrong with it
+ */
+export async function readClipSizes(path: string): Promise<ClipConfig> {
+  const file = join(path, 'config.json');
+  if (existsSync(file)) return parseClipConfig(readJson(file), file);
+  const { checkpoint, config } = await openClip(path);
+  await checkpoint.close();
+  return config;
+}
+
+/** Patches per side of an image. @throws UserError when the size is not a multiple of the patch size */
+export function gridOf({ vision: { patchSize } }: ClipConfig, imageSize: number, path: string): number {
+  if (!Number.isSafeInteger(imageSize) || imageSize < patchSize || imageSize % patchSize !== 0) {
+    throw new UserError(`image size ${imageSize} is not a multiple of ${patchSize}, the patch size of ${path}. Use for example --size ${Math.max(1, Math.round(imageSize / patchSize)) * patchSize}.`);
+  }
+  return imageSize / patchSize;
+}
+
+/**
  * Loads a frozen CLIP.
  *
  * @param path a Hugging Face folder, or a safetensors file or folder with OpenAI's names
@@ -133,12 +155,8 @@ export async function loadClip(gpu: Gpu, path: string, options: ClipOptions = {}
   const { checkpoint, config, naming, imageParameters, textParameters, normalisation, folder } = await openClip(path);
   const dtype = options.dtype ?? 'f32';
   try {
-    const { patchSize } = config.vision;
-    const size = options.imageSize ?? config.vision.imageSize;
-    if (!Number.isSafeInteger(size) || size < patchSize || size % patchSize !== 0) {
-      throw new UserError(`image size ${size} is not a multiple of ${patchSize}, the patch size of ${path}. Use for example --size ${Math.max(1, Math.round(size / patchSize)) * patchSize}.`);
-    }
-    const image = await resizeImageTower(gpu, imageTower(config, await loadParameters(gpu, checkpoint, imageParameters, dtype)), size / patchSize);
+    const grid = gridOf(config, options.imageSize ?? config.vision.imageSize, path);
+    const image = await resizeImageTower(gpu, imageTower(config, await loadParameters(gpu, checkpoint, imageParameters, dtype)), grid);
     const text: TextTower = { config, parameters: await loadParameters(gpu, checkpoint, textParameters, dtype) };
     const temperature = Math.exp((await checkpoint.readFloat32('logit_scale'))[0]);
     const tokens = tokenEmbeddingParameter(config, naming).parts[0].name;

@@ -20,6 +20,13 @@ export interface ClipConfig {
   readonly jointWidth: number;
 }
 
+/** OpenAI's ViT-L/14, which the paper builds on. */
+export const vitLarge14: ClipConfig = {
+  vision: { width: 1024, layers: 24, heads: 16, mlpWidth: 4096, patchSize: 14, imageSize: 224 },
+  text: { width: 768, layers: 12, heads: 12, mlpWidth: 3072, context: 77, vocabulary: 49408, endOfText: undefined },
+  jointWidth: 768,
+};
+
 /** Patches per side of the grid that the position embedding was trained for. */
 export function pretrainedGrid({ vision }: ClipConfig): number {
   return vision.imageSize / vision.patchSize;

@@ -47,6 +47,8 @@ export async function resizeImageTower(gpu: Gpu, tower: ImageTower, grid: number
   parameters.set('position', copyOf(gpu, program.outputs, 'position'));
   program.destroy();
   freeTensor(gpu, position);
+  // Pooled, they would become the memory of weights that need a little less, for as long as the model lives.
+  gpu.memory.trim();
   return { ...tower, grid, parameters };
 }
 

@@ -14,13 +14,16 @@ export interface ClassText {
   readonly features: Float32Array | undefined;
 }
 
+/** What texts need of a loaded model. */
+type TextModel = Pick<LoadedMfp, 'model' | 'sizes' | 'precision' | 'prompts'>;
+
 /** Computes each class's text once and keeps it. */
 export class ClassTexts {
   readonly #gpu: Gpu;
-  readonly #loaded: LoadedMfp;
+  readonly #loaded: TextModel;
   readonly #known = new Map<string, ClassText>();
 
-  constructor(gpu: Gpu, loaded: LoadedMfp) {
+  constructor(gpu: Gpu, loaded: TextModel) {
     this.#gpu = gpu;
     this.#loaded = loaded;
   }

@@ -3,6 +3,7 @@ import type { Gpu } from '../../gpu/device.ts';
 import type { ParameterValues } from '../../nn/parameters.ts';
 import { type Tensor, freeTensor } from '../../tensor/tensor.ts';
 import { type Clip, loadClip, openClip } from '../clip/clip.ts';
+import type { ClipConfig } from '../clip/config.ts';
 import { type Tokenizer, loadTokenizer } from '../clip/tokenizer.ts';
 import { type Cnn, loadCnn } from '../resnet/cnn.ts';
 import { type MfpConfig, defaultMfpConfig, needsCnn, plainClipConfig } from './config.ts';
@@ -52,7 +53,7 @@ export interface LoadedMfp {
 }
 
 /** The configuration of a model that no file describes, with an image size that the CLIP can take. */
-function untrainedConfig(config: MfpConfig, patchSize: number, trainedSize: number): MfpConfig {
+export function untrainedConfig(config: MfpConfig, { patchSize, imageSize: trainedSize }: ClipConfig['vision']): MfpConfig {
   const fits = config.image.size % patchSize === 0;
   return fits || config.image.size !== defaultMfpConfig.image.size ? config : { ...config, image: { size: trainedSize } };
 }
@@ -67,7 +68,6 @@ export async function loadMfp(gpu: Gpu, source: MfpSource): Promise<LoadedMfp> {
   if (precision === 'f16' && !gpu.f16) throw new UserError(`${gpu.adapter.description} has no 16-bit storage (shader-f16). Use --precision f32.`);
   const opened = await openClip(source.clip);
   await opened.checkpoint.close();
-  const { vision } = opened.config;
   // Checked before the towers are loaded: reading a gigabyte of weights first would keep the person waiting for the error.
   const tokenizer: Tokenizer = await loadTokenizer(opened.folder);
   let cnn: Cnn | undefined;
@@ -89,7 +89,7 @@ export async function loadMfp(gpu: Gpu, source: MfpSource): Promise<LoadedMfp> {
     let metadata: Readonly<Record<string, string>> = {};
     if (source.mfp !== undefined) ({ config, values, metadata } = await readMfp(source.mfp, sizesFor));
     else {
-      config = untrainedConfig(source.config ?? plainClipConfig, vision.patchSize, vision.imageSize);
+      config = untrainedConfig(source.config ?? plainClipConfig, opened.config.vision);
       values = initialMfpValues(config, sizesFor(config), source.seed ?? 0);
     }
     const imageSize = source.size ?? config.image.size;

@@ -3,7 +3,7 @@ import { openCheckpoint } from '../../io/safetensors.ts';
 import { checkParameters, parameterShape, readParameter, toDeviceOrder } from '../../nn/parameters.ts';
 import type { ImageNormalisation } from '../../data/preprocess.ts';
 import { convolution } from '../../ops/convolution.ts';
-import { type Tensor, freeTensor, tensor } from '../../tensor/tensor.ts';
+import { type Shape, type Tensor, freeTensor, tensor } from '../../tensor/tensor.ts';
 import { type ResnetConfig, configOfResnetCheckpoint } from './config.ts';
 import { type NormalisedConvolution, resnetConvolutions } from './parameters.ts';
 import { channelsLast, resnetFeatures } from './resnet.ts';
@@ -44,6 +44,27 @@ function fold(weight: Float32Array, scale: Float32Array, shift: Float32Array, me
   return { weight: folded, bias };
 }
 
+/** A convolution with BatchNorm folded into it. */
+interface FoldedConvolution {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+}
+
+function featuresOf(config: ResnetConfig, weights: ReadonlyMap<string, FoldedConvolution>): Cnn['features'] {
+  return (image) =>
+    resnetFeatures(config, channelsLast(image), (name, input, { stride, padding, relu, residual }) => {
+      const { weight, bias } = weights.get(name)!;
+      return convolution(input, weight, { bias, residual, activation: relu ? 'relu' : 'none', stride, padding });
+    });
+}
+
+/** A ResNet of given sizes, without a file. @param make gives each weight its memory and numbers, or none */
+export function cnnFromSizes(config: ResnetConfig, make: (shape: Shape, label: string) => Tensor): Pick<Cnn, 'features'> & { readonly weights: readonly Tensor[] } {
+  const weights = new Map<string, FoldedConvolution>();
+  for (const [name, { weight, shift }] of resnetConvolutions(config)) weights.set(name, { weight: make(parameterShape(weight), `${name}.weight`), bias: make(parameterShape(shift), `${name}.bias`) });
+  return { features: featuresOf(config, weights), weights: [...weights.values()].flatMap(({ weight, bias }) => [weight, bias]) };
+}
+
 /**
  * Loads a frozen ResNet from safetensors with torchvision's or timm's names.
  *
@@ -56,7 +77,7 @@ export async function loadCnn(gpu: Gpu, path: string, dtype: 'f32' | 'f16' = 'f3
     const config = configOfResnetCheckpoint(checkpoint);
     const convolutions = resnetConvolutions(config);
     checkParameters(checkpoint, [...convolutions.values()].flatMap((parts) => Object.values(parts as NormalisedConvolution)), 'a ResNet of these widths');
-    const weights = new Map<string, { weight: Tensor; bias: Tensor }>();
+    const weights = new Map<string, FoldedConvolution>();
     for (const [name, parts] of convolutions) {
       const read = (part: keyof NormalisedConvolution): Promise<Float32Array> => readParameter(checkpoint, parts[part]);
       const { weight, bias } = fold(await read('weight'), await read('scale'), await read('shift'), await read('mean'), await read('variance'));
@@ -67,11 +88,7 @@ export async function loadCnn(gpu: Gpu, path: string, dtype: 'f32' | 'f16' = 'f3
     }
     return {
       config,
-      features: (image) =>
-        resnetFeatures(config, channelsLast(image), (name, input, { stride, padding, relu, residual }) => {
-          const { weight, bias } = weights.get(name)!;
-          return convolution(input, weight, { bias, residual, activation: relu ? 'relu' : 'none', stride, padding });
-        }),
+      features: featuresOf(config, weights),
       destroy() {
         for (const { weight, bias } of weights.values()) [weight, bias].forEach((unused) => freeTensor(gpu, unused));
       },

@@ -46,6 +46,9 @@ export function resnetConfig(kind: ResnetConfig['kind'], stemWidth: number, dept
   return { stemWidth, kind, blocks, featureWidth: inputWidth };
 }
 
+/** torchvision's resnet50. */
+export const resnet50: ResnetConfig = resnetConfig('bottleneck', 64, [3, 4, 6, 3], [64, 128, 256, 512]);
+
 /**
  * Reads the structure off a checkpoint with torchvision's or timm's names; any widths and depths.
  *

@@ -1,0 +1,58 @@
+import { Command } from 'commander';
+import { Gpu } from '../gpu/device.ts';
+import { formatBytes } from '../gpu/memory.ts';
+import { openCheckpoint } from '../io/safetensors.ts';
+import { readClipSizes } from '../models/clip/clip.ts';
+import { vitLarge14 } from '../models/clip/config.ts';
+import { needsCnn } from '../models/mfp/config.ts';
+import { type ResnetConfig, configOfResnetCheckpoint, resnet50 } from '../models/resnet/config.ts';
+import { table } from '../report/table.ts';
+import { configureVariants } from '../tensor/variants.ts';
+import { planTraining } from '../train/plan.ts';
+import { type DeviceFlags, gpuOptions, withDevice } from './options.ts';
+import { type ConfigFlags, runConfigOf, withConfig } from './train.ts';
+
+interface PlanFlags extends DeviceFlags, ConfigFlags {
+  readonly clip?: string;
+  readonly cnn?: string;
+}
+
+async function resnetSizes(path: string): Promise<ResnetConfig> {
+  const checkpoint = await openCheckpoint(path);
+  try {
+    return configOfResnetCheckpoint(checkpoint);
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function plan(flags: PlanFlags): Promise<void> {
+  const config = runConfigOf(flags);
+  const clip = flags.clip === undefined ? vitLarge14 : await readClipSizes(flags.clip);
+  const cnn = flags.cnn !== undefined ? await resnetSizes(flags.cnn) : needsCnn(config) ? resnet50 : undefined;
+  const gpu = await Gpu.open(gpuOptions(flags));
+  try {
+    // Measuring would need the memory that is only asked for.
+    configureVariants(gpu, { mode: 'default', forced: flags.variant });
+    const rows: string[][] = [];
+    for (const precision of ['f32', 'f16'] as const) {
+      for (const recompute of [false, true]) {
+        const { weights, trained, inputs, intermediates, others, total, dispatches } = await planTraining(gpu, { clip, cnn, clipName: flags.clip ?? 'ViT-L/14' }, { ...config, training: { ...config.training, precision, recompute } });
+        rows.push([precision, recompute ? 'yes' : 'no', ...[weights, trained, inputs, intermediates, others, total].map(formatBytes), String(dispatches)]);
+      }
+    }
+    process.stdout.write(`Training with ${config.training.batch} image${config.training.batch > 1 ? 's' : ''} a pass on ${gpu.adapter.description || gpu.key}:\n\n`);
+    process.stdout.write(table(['--precision', '--recompute', 'weights', 'trained', 'inputs', 'intermediates', 'other programs', 'total', 'dispatches'], rows));
+  } finally {
+    gpu.close();
+  }
+}
+
+/** `mfp-clip plan`. */
+export function planCommand(): Command {
+  const command = new Command('plan')
+    .description('say how much device memory training needs, in f32 and f16, with and without recomputation; nothing is loaded or run')
+    .option('--clip <path>', 'CLIP: a folder with the config.json of a Hugging Face CLIP, or safetensors with OpenAI\'s names; default: the sizes of ViT-L/14')
+    .option('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names; default: the sizes of ResNet-50');
+  return withDevice(withConfig(command)).action(plan);
+}
