@@ -60,6 +60,7 @@ export interface DeviceFlags {
   readonly memoryBudget?: number;
   readonly variant?: Record<string, string>;
   readonly variants: 'measure' | 'default';
+  readonly dumpShaders?: string;
 }
 
 /** Adds the options of `DeviceFlags`. */
@@ -68,12 +69,13 @@ export function withDevice(command: Command): Command {
     .option('--adapter <name>', 'part of the name of the adapter to use (also MFP_CLIP_ADAPTER); default: the best one')
     .option('--memory-budget <size>', 'largest amount of device memory to use, for example 8GB', byteCount)
     .option('--variant <op=name>', 'force a kernel variant, for example gemm=tiled; can be given again', forcedVariant)
-    .addOption(new Option('--variants <how>', 'measure: time the kernel variants on first use and remember the fastest; default: a fixed table').choices(['measure', 'default']).default('measure'));
+    .addOption(new Option('--variants <how>', 'measure: time the kernel variants on first use and remember the fastest; default: a fixed table').choices(['measure', 'default']).default('measure'))
+    .option('--dump-shaders <folder>', 'write the final WGSL of every pipeline there, with its bindings and constants');
 }
 
 /** What `Gpu.open` takes, from the flags. */
-export function gpuOptions({ adapter, memoryBudget }: DeviceFlags): GpuOptions {
-  return { adapter, memoryBudget };
+export function gpuOptions({ adapter, memoryBudget, dumpShaders }: DeviceFlags): GpuOptions {
+  return { adapter, memoryBudget, dumpShaders };
 }
 
 /** What `configureVariants` takes, from the flags. */

@@ -1,22 +1,18 @@
 import type { RgbImage } from '../data/image.ts';
 import { Preprocessor } from '../data/preprocess.ts';
-import { Gpu } from '../gpu/device.ts';
+import { Gpu, type GpuOptions } from '../gpu/device.ts';
 import { ClassTexts } from '../models/mfp/class_texts.ts';
 import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
 import { type MfpOutputs, mfpForward, mfpText } from '../models/mfp/mfp.ts';
 import { imageNetNormalisation } from '../models/resnet/cnn.ts';
 import { cast } from '../ops/cast.ts';
 import { neighbourhoodPool } from '../ops/neighbourhood_pool.ts';
-import { type KernelTime, Program, type Tensors } from '../tensor/program.ts';
+import { type KernelTime, Program, type Tensors, joinTimes } from '../tensor/program.ts';
 import { type Tensor, emptyTensor, freeTensor, readTensor, writeTensor } from '../tensor/tensor.ts';
 import { type VariantPolicy, configureVariants } from '../tensor/variants.ts';
 
 /** What `loadModel` needs: the files of a model, and how to run it. */
-export interface ModelOptions extends MfpSource {
-  /** Part of the adapter's name; default: MFP_CLIP_ADAPTER, else the best one. */
-  readonly adapter?: string;
-  /** Upper bound of device memory in bytes. */
-  readonly memoryBudget?: number;
+export interface ModelOptions extends MfpSource, GpuOptions {
   /** How kernel variants are chosen; default: each op's fixed table. */
   readonly variants?: VariantPolicy;
   /** A device that is open already; it is then not closed with the model. */
@@ -137,11 +133,18 @@ export class Detector {
     return runner.program.outputs;
   }
 
-  /** Runs once over the images with every kernel timed on the GPU's clock. */
+  /** Runs once over the images with every kernel timed on the GPU's clock: resizing, then the model. */
   async time(images: readonly RgbImage[], className: string): Promise<KernelTime[]> {
     const runner = await this.#runnerFor(images.length);
     await this.#load(runner, images, className);
-    return runner.program.time();
+    const parts: KernelTime[][] = [];
+    for (const image of images) parts.push(await this.#preprocessor.time(image));
+    return joinTimes([...parts, await runner.program.time()]);
+  }
+
+  /** The memory plan and the dispatches of the program for so many images; it is recorded if it is not yet. */
+  async plan(batch: number): Promise<Pick<Program<BatchOutputs>, 'memory' | 'dispatches'>> {
+    return (await this.#runnerFor(batch)).program;
   }
 
   /**
@@ -233,7 +236,7 @@ export class Detector {
  * @throws UserError naming the file, tensor, option or adapter that is wrong or missing, and what to do
  */
 export async function loadModel(options: ModelOptions): Promise<Detector> {
-  const gpu = options.gpu ?? (await Gpu.open({ adapter: options.adapter, memoryBudget: options.memoryBudget }));
+  const gpu = options.gpu ?? (await Gpu.open(options));
   try {
     if (options.variants) configureVariants(gpu, options.variants);
     return new Detector(gpu, await loadMfp(gpu, options), { gpu: !options.gpu, model: true });

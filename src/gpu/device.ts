@@ -1,5 +1,6 @@
 // The declarations of this package name WebGPU's types, so whoever uses them needs these.
 /// <reference types="@webgpu/types" preserve="true" />
+import { createRequire } from 'node:module';
 import { UserError } from '../errors.ts';
 import { adviceWithoutAdapter, prepareDriver } from './driver.ts';
 import { MemoryPool } from './memory.ts';
@@ -11,6 +12,8 @@ export interface GpuOptions {
   readonly adapter?: string;
   /** Upper bound of device memory in bytes; default: none. */
   readonly memoryBudget?: number;
+  /** Folder that gets the final WGSL of every pipeline; default: none is written. */
+  readonly dumpShaders?: string;
 }
 
 /** What the adapter says of itself, in the words that reports and caches use. */
@@ -34,6 +37,11 @@ const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
  * nothing reads it, so `openGpuCount` reads this one.
  */
 const instances = new Set<GPU>();
+
+/** Version of Dawn, as the package `webgpu` has it. */
+export function dawnVersion(): string {
+  return (createRequire(import.meta.url)('webgpu/package.json') as { version: string }).version;
+}
 
 /** Number of devices open in this process. */
 export function openGpuCount(): number {
@@ -90,13 +98,13 @@ export class Gpu {
   #failure: Error | undefined;
   #closed = false;
 
-  private constructor(instance: GPU, device: GPUDevice, adapter: AdapterDescription, budget: number | undefined) {
+  private constructor(instance: GPU, device: GPUDevice, adapter: AdapterDescription, { memoryBudget, dumpShaders }: GpuOptions) {
     this.#instance = instance;
     instances.add(instance);
     this.device = device;
     this.adapter = adapter;
-    this.memory = new MemoryPool(device, budget);
-    this.pipelines = new PipelineCache(device);
+    this.memory = new MemoryPool(device, memoryBudget);
+    this.pipelines = new PipelineCache(device, dumpShaders);
     this.f16 = device.features.has('shader-f16');
     this.subgroups = device.features.has('subgroups');
     this.timestamps = device.features.has('timestamp-query');
@@ -160,7 +168,7 @@ export class Gpu {
         subgroupMinSize: info.subgroupMinSize ?? 0,
         subgroupMaxSize: info.subgroupMaxSize ?? 0,
       },
-      options.memoryBudget,
+      options,
     );
   }
 

@@ -1,5 +1,6 @@
 import { UserError } from '../errors.ts';
 import { type LinkedKernel, linkKernel } from './kernels.ts';
+import { dumpShader } from './shader_dump.ts';
 
 /** What is needed to build a compute pipeline. */
 export interface PipelineKey {
@@ -35,10 +36,13 @@ export function pipelineName(key: PipelineKey): string {
  */
 export class PipelineCache {
   readonly #device: GPUDevice;
+  readonly #dumpFolder: string | undefined;
   readonly #compiled = new Map<string, Promise<CompiledKernel>>();
 
-  constructor(device: GPUDevice) {
+  /** @param dumpFolder gets the WGSL of each pipeline before it is compiled, so that one that does not compile is there, too */
+  constructor(device: GPUDevice, dumpFolder?: string) {
     this.#device = device;
+    this.#dumpFolder = dumpFolder;
   }
 
   /** @throws Error naming the kernel, with the compiler's message, when the WGSL is refused; UserError when the adapter lacks f16 */
@@ -52,7 +56,7 @@ export class PipelineCache {
     return entry;
   }
 
-  /** Every pipeline compiled so far, by name: for `--dump-shaders` and tests. */
+  /** Every pipeline compiled so far, by name. */
   async all(): Promise<Map<string, CompiledKernel>> {
     const result = new Map<string, CompiledKernel>();
     for (const [name, entry] of this.#compiled) result.set(name, await entry);
@@ -61,6 +65,7 @@ export class PipelineCache {
 
   async #compile(name: string, key: PipelineKey): Promise<CompiledKernel> {
     const kernel = await linkKernel(key.kernel, key.conditions ?? {});
+    if (this.#dumpFolder !== undefined) await dumpShader(this.#dumpFolder, name, key, kernel);
     const device = this.#device;
     if (/^\s*enable f16;/m.test(kernel.code) && !device.features.has('shader-f16')) {
       throw new UserError(`${name} works on 16-bit numbers, which this adapter does not have (shader-f16). Use --precision f32, or another --adapter.`);

@@ -1,0 +1,47 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../io/files.ts';
+import type { LinkedKernel } from './kernels.ts';
+import type { PipelineKey } from './pipelines.ts';
+
+/** Longest file name before its ending; file systems take 255 bytes, and a file is written under a longer name first. */
+const longestName = 180;
+
+/** Where a pipeline's WGSL goes below the folder of `--dump-shaders`: `gemm/tiled+bias+f16+STEP=16.wgsl`. */
+export function shaderFile({ kernel, conditions = {}, constants = {} }: PipelineKey): string {
+  const on = Object.keys(conditions).filter((name) => conditions[name]).sort();
+  const values = Object.entries(constants).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}=${value}`);
+  const flags = [...on, ...values].map((flag) => `+${flag}`).join('');
+  const short = flags.length <= longestName ? flags : `${flags.slice(0, longestName)}~${createHash('sha256').update(flags).digest('hex').slice(0, 8)}`;
+  return `${kernel}${short}.wgsl`;
+}
+
+/**
+ * Linked WGSL with a comment before it that says all that the pipeline has beside it.
+ *
+ * @param name `pipelineName(key)`
+ */
+export function describeShader(name: string, key: PipelineKey, { code, conditions, params, bindings }: LinkedKernel): string {
+  const constants: Readonly<Record<string, number>> = key.constants ?? {};
+  const values = new Map<string, string>();
+  const overrides: string[] = [];
+  for (const [, kind, constant, value] of code.matchAll(/^\s*(override|const)\s+(\w+)(?:\s*:\s*\w+)?(?:\s*=\s*([^;]+))?;/gm)) {
+    values.set(constant, String(constants[constant] ?? value));
+    if (kind === 'override') overrides.push(`override ${constant} = ${values.get(constant)}${constant in constants ? ', set by the op' : ''}`);
+  }
+  const workgroup = /@workgroup_size\(([^)]*)\)/.exec(code)?.[1] ?? '';
+  const lines = [
+    name,
+    `from kernels/${key.kernel}.wgsl${conditions.length ? `, with the conditions ${conditions.join(', ')}` : ''}`,
+    `workgroup size: ${workgroup.split(',').map((part) => values.get(part.trim()) ?? part.trim()).join(' x ')}`,
+    ...overrides,
+    ...(params.length ? [`binding 0: uniform Params { ${params.map(({ name, type }) => `${name}: ${type}`).join(', ')} }`] : []),
+    ...bindings.map(({ binding, name, access, element }) => `binding ${binding}: ${name}, ${element}, ${access}`),
+  ];
+  return `${lines.map((line) => `// ${line}`).join('\n')}\n\n${code.trim()}\n`;
+}
+
+/** Writes what a pipeline is compiled from. @throws UserError when it cannot be written */
+export async function dumpShader(folder: string, name: string, key: PipelineKey, kernel: LinkedKernel): Promise<void> {
+  await writeFileAtomic(join(folder, ...shaderFile(key).split('/')), describeShader(name, key, kernel));
+}
