@@ -169,42 +169,70 @@ export async function runSequence(gpu: Gpu, sequence: BoundSequence, label: stri
   );
 }
 
+/** When a dispatch ran on the GPU's own clock, in nanoseconds. */
+export interface DispatchSpan {
+  /** Since the sequence's first dispatch began. */
+  readonly start: number;
+  readonly nanoseconds: number;
+}
+
 /**
  * Runs a sequence with every dispatch timed on the GPU's own clock.
  *
- * @returns nanoseconds of each dispatch
+ * @returns when each dispatch ran
  * @throws Error when the adapter has no timestamp queries
  */
-export async function timeSequence(gpu: Gpu, sequence: BoundSequence, label: string): Promise<number[]> {
+export async function traceSequence(gpu: Gpu, sequence: BoundSequence, label: string): Promise<DispatchSpan[]> {
   if (!gpu.timestamps) throw new Error('this adapter has no timestamp-query feature: kernels cannot be timed one by one');
-  const times: number[] = [];
+  const parts: { readonly count: number; readonly queries: GPUQuerySet; readonly resolved: GPUBuffer }[] = [];
   for (let start = 0; start < sequence.dispatches.length; start += timingsPerQuerySet) {
-    const part = sequence.dispatches.slice(start, start + timingsPerQuerySet);
-    const queries = gpu.device.createQuerySet({ label, type: 'timestamp', count: 2 * part.length });
-    const resolved = gpu.device.createBuffer({ label: `${label} timestamps`, size: 16 * part.length, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
+    const count = Math.min(timingsPerQuerySet, sequence.dispatches.length - start);
+    parts.push({
+      count,
+      queries: gpu.device.createQuerySet({ label, type: 'timestamp', count: 2 * count }),
+      resolved: gpu.device.createBuffer({ label: `${label} timestamps`, size: 16 * count, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC }),
+    });
+  }
+  try {
+    // All is submitted before anything is read, so that no gap is there because of the timing.
     await gpu.guarded(
       () => label,
       () => {
-        const encoder = gpu.device.createCommandEncoder({ label });
-        part.forEach((dispatch, i) => {
-          const pass = encoder.beginComputePass({
-            label: dispatch.name,
-            timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+        parts.forEach(({ count, queries, resolved }, p) => {
+          const encoder = gpu.device.createCommandEncoder({ label });
+          sequence.dispatches.slice(p * timingsPerQuerySet, p * timingsPerQuerySet + count).forEach((dispatch, i) => {
+            const pass = encoder.beginComputePass({
+              label: dispatch.name,
+              timestampWrites: { querySet: queries, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+            });
+            pass.setPipeline(dispatch.pipeline);
+            pass.setBindGroup(0, dispatch.bindGroup);
+            pass.dispatchWorkgroups(...dispatch.workgroups);
+            pass.end();
           });
-          pass.setPipeline(dispatch.pipeline);
-          pass.setBindGroup(0, dispatch.bindGroup);
-          pass.dispatchWorkgroups(...dispatch.workgroups);
-          pass.end();
+          encoder.resolveQuerySet(queries, 0, 2 * count, resolved, 0);
+          gpu.device.queue.submit([encoder.finish()]);
         });
-        encoder.resolveQuerySet(queries, 0, 2 * part.length, resolved, 0);
-        gpu.device.queue.submit([encoder.finish()]);
       },
     );
-    const bytes = await gpu.read(resolved, 0, 16 * part.length);
-    const stamps = new BigUint64Array(bytes.buffer, bytes.byteOffset, 2 * part.length);
-    for (let i = 0; i < part.length; i++) times.push(Number(stamps[2 * i + 1] - stamps[2 * i]));
-    queries.destroy();
-    resolved.destroy();
+    const spans: DispatchSpan[] = [];
+    let first: bigint | undefined;
+    for (const { count, resolved } of parts) {
+      const bytes = await gpu.read(resolved, 0, 16 * count);
+      const stamps = new BigUint64Array(bytes.buffer, bytes.byteOffset, 2 * count);
+      first ??= stamps[0];
+      for (let i = 0; i < count; i++) spans.push({ start: Number(stamps[2 * i] - first), nanoseconds: Number(stamps[2 * i + 1] - stamps[2 * i]) });
+    }
+    return spans;
+  } finally {
+    for (const { queries, resolved } of parts) {
+      queries.destroy();
+      resolved.destroy();
+    }
   }
-  return times;
+}
+
+/** The nanoseconds of each dispatch alone; as `traceSequence` else. */
+export async function timeSequence(gpu: Gpu, sequence: BoundSequence, label: string): Promise<number[]> {
+  return (await traceSequence(gpu, sequence, label)).map(({ nanoseconds }) => nanoseconds);
 }

@@ -13,7 +13,9 @@ export interface MemoryPlan {
   readonly assignment: readonly number[];
   /** Bytes of all slots: what the program needs beside weights and inputs. */
   readonly bytes: number;
-  /** Largest sum of intermediates alive at one moment: no plan can need less. */
+  /** Bytes of the intermediates that are alive at each moment. */
+  readonly alive: readonly number[];
+  /** The largest of `alive`: no plan can need less. */
   readonly lowerBound: number;
 }
 
@@ -38,16 +40,8 @@ export function planMemory(lifetimes: readonly Lifetime[]): MemoryPlan {
     tenants[slot].push(i);
     assignment[i] = slot;
   }
-  const events = new Map<number, number>();
-  for (const { bytes, first, last } of lifetimes) {
-    events.set(first, (events.get(first) ?? 0) + bytes);
-    events.set(last + 1, (events.get(last + 1) ?? 0) - bytes);
-  }
-  let alive = 0;
-  let lowerBound = 0;
-  for (const [, change] of [...events].sort(([a], [b]) => a - b)) {
-    alive += change;
-    lowerBound = Math.max(lowerBound, alive);
-  }
-  return { slots, assignment, bytes: slots.reduce((a, b) => a + b, 0), lowerBound };
+  const moments = lifetimes.reduce((end, { last }) => Math.max(end, last + 1), 0);
+  const alive: number[] = new Array(moments).fill(0);
+  for (const { bytes, first, last } of lifetimes) for (let moment = first; moment <= last; moment++) alive[moment] += bytes;
+  return { slots, assignment, bytes: slots.reduce((a, b) => a + b, 0), alive, lowerBound: alive.reduce((most, bytes) => Math.max(most, bytes), 0) };
 }

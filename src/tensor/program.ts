@@ -1,9 +1,9 @@
-import { type BoundSequence, bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
+import { type BoundSequence, bindSequence, runSequence, traceSequence } from '../gpu/commands.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { dispatchRequest } from './dispatch.ts';
 import { linkKernel } from '../gpu/kernels.ts';
 import { pipelineName } from '../gpu/pipelines.ts';
-import type { KernelCall, OpCall } from './op.ts';
+import type { Cost, KernelCall, OpCall } from './op.ts';
 import { type Lifetime, type MemoryPlan, planMemory } from './plan.ts';
 import { type RecordedOp, Recording, plannedTensor, recordInto } from './recording.ts';
 import type { Storage, Tensor } from './tensor.ts';
@@ -17,7 +17,22 @@ export interface KernelTime {
   /** Where in the model: "vision/layer 3". */
   readonly scope: string;
   readonly variant: string;
+  /** When it began, in nanoseconds since the first dispatch of the run did. */
+  readonly start: number;
   readonly nanoseconds: number;
+  /** Bytes of the intermediates that are alive while it runs. */
+  readonly aliveBytes: number;
+}
+
+/** One op of a program. */
+export interface ProgramOp {
+  readonly op: string;
+  readonly scope: string;
+  readonly variant: string;
+  /** Pipelines of its dispatches, in order. */
+  readonly kernels: readonly string[];
+  /** What the op states, and the bytes that pass through its scratch tensors: written once and read once. */
+  readonly cost: Cost;
 }
 
 /** Tensors that a recording returns: one, or a structure of them. */
@@ -115,6 +130,25 @@ export class Program<Outputs extends Tensors> {
     return this.#steps.map(({ node, variant, call }, i) => `${node.scope ? `${node.scope}/` : ''}${node.op.name} (${variant}): ${this.#sequence.dispatches[i].name} x ${call.workgroups.join('x')}`);
   }
 
+  /** Its ops in order, each with the kernels that it was given and what they cost. */
+  get ops(): ProgramOp[] {
+    const calls = new Map<RecordedOp, Step[]>();
+    for (const step of this.#steps) calls.set(step.node, [...(calls.get(step.node) ?? []), step]);
+    return [...calls].map(([node, steps]) => {
+      const stated = node.op.cost(node.inputs, node.outputs, node.attributes);
+      const outside = new Set([...node.inputs, ...node.outputs].map((tensor) => tensor?.storage));
+      const scratch = new Set(steps.flatMap(({ call }) => Object.values(call.bindings).map(({ storage }) => storage)));
+      const scratchBytes = [...scratch].reduce((sum, storage) => sum + (outside.has(storage) ? 0 : storage.bytes), 0);
+      return {
+        op: node.op.name,
+        scope: node.scope,
+        variant: steps[0].variant,
+        kernels: steps.map(({ call }) => pipelineName(call)),
+        cost: { flops: stated.flops, bytes: stated.bytes + 2 * scratchBytes },
+      };
+    });
+  }
+
   /** Encodes and submits everything once; resolves when Dawn has accepted it, reading an output waits for the rest. */
   async run(): Promise<void> {
     this.#prepare();
@@ -124,8 +158,8 @@ export class Program<Outputs extends Tensors> {
   /** Runs once with every dispatch timed on the GPU's clock. */
   async time(): Promise<KernelTime[]> {
     this.#prepare();
-    const times = await timeSequence(this.#gpu, this.#sequence, this.#label);
-    return this.#steps.map(({ node, variant, call }, i) => ({ kernel: pipelineName(call), op: node.op.name, scope: node.scope, variant, nanoseconds: times[i] }));
+    const spans = await traceSequence(this.#gpu, this.#sequence, this.#label);
+    return this.#steps.map(({ node, variant, call }, i) => ({ kernel: pipelineName(call), op: node.op.name, scope: node.scope, variant, ...spans[i], aliveBytes: this.memory.alive[i] ?? 0 }));
   }
 
   #prepare(): void {
@@ -143,6 +177,21 @@ export class Program<Outputs extends Tensors> {
     for (const buffer of this.#slots) this.#gpu.memory.release(buffer);
     this.#sequence.uniforms?.destroy();
   }
+}
+
+/** The times of programs that run one after the other, as those of one. */
+export function joinTimes(parts: readonly (readonly KernelTime[])[]): KernelTime[] {
+  const joined: KernelTime[] = [];
+  let end = 0;
+  for (const part of parts) {
+    const offset = end;
+    for (const time of part) {
+      const start = offset + time.start;
+      joined.push({ ...time, start });
+      end = Math.max(end, start + time.nanoseconds);
+    }
+  }
+  return joined;
 }
 
 /** All tensors in a structure. */

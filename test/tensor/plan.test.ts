@@ -24,7 +24,7 @@ function mostAlive(lifetimes: readonly Lifetime[]): number {
 }
 
 test('nothing to plan needs nothing', () => {
-  assert.equal(planMemory([]), { slots: [], assignment: [], bytes: 0, lowerBound: 0 });
+  assert.equal(planMemory([]), { slots: [], assignment: [], bytes: 0, alive: [], lowerBound: 0 });
 });
 
 test('a chain of equal intermediates needs two buffers', () => {
@@ -33,6 +33,12 @@ test('a chain of equal intermediates needs two buffers', () => {
   assertValid(chain, plan);
   assert.is(plan.bytes, 8192);
   assert.is(plan.lowerBound, 8192);
+});
+
+test('what is alive at each moment is added up, ends included', () => {
+  const lives = [{ bytes: 5, first: 0, last: 1 }, { bytes: 7, first: 1, last: 3 }, { bytes: 11, first: 3, last: 4 }];
+  assert.equal(planMemory(lives).alive, [5, 12, 7, 18, 11]);
+  assert.is(planMemory(lives).lowerBound, 18);
 });
 
 test('a read and a write in the same step never share a buffer', () => {

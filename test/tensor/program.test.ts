@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Gpu } from '../../src/gpu/device.ts';
 import { add } from '../../src/ops/add.ts';
+import { focalLoss } from '../../src/ops/focal_loss.ts';
 import { layerNorm } from '../../src/ops/layer_norm.ts';
 import { defineOp } from '../../src/tensor/op.ts';
 import { Program } from '../../src/tensor/program.ts';
@@ -170,7 +171,23 @@ test('a profile says for each dispatch where it stands and how long it took', as
     ],
   );
   assert.ok(times.every(({ nanoseconds }) => nanoseconds >= 0));
+  assert.is(times[0].start, 0);
+  assert.ok(times[1].start >= 0);
+  // The first sum lives until the second one, which is returned, is made of it.
+  assert.equal(times.map(({ aliveBytes }) => aliveBytes), [16, 32]);
   assert.match(program.describe()[0], /^vision\/layer 0\/add \(elementwise\): elementwise\/add \(a = f32\[4\], b = f32\[4\], output = f32\[4\]\) x 1x1$/);
+  program.destroy();
+});
+
+test('the ops of a program state their kernels and cost, scratch memory written and read included', async () => {
+  const gpu = await testGpu();
+  const [p, m] = [1, 2].map((seed) => tensor(gpu, randomValues(1037, seed), [1037]));
+  const program = await Program.record(gpu, () => scope('losses', () => focalLoss(add(p, m), m)), { label: 'loss' });
+  const [sum, loss] = program.ops;
+  assert.equal(sum, { op: 'add', scope: 'losses', variant: 'elementwise', kernels: ['elementwise/add'], cost: { flops: 1037, bytes: 3 * 4 * 1037 } });
+  assert.equal([loss.op, loss.kernels.length, program.ops.length, program.dispatches], ['focal_loss', 2, 2, 3]);
+  // Two maps and the loss; 1037 elements make five chunks, whose sums are written and read.
+  assert.is(loss.cost.bytes, 4 * (2 * 1037 + 1 + 2 * 5));
   program.destroy();
 });
 
