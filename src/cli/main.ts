@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { UserError } from '../errors.ts';
 import { ablateCommand } from './ablate.ts';
 import { benchCommand } from './bench.ts';
+import { benchFusionCommand } from './bench_fusion.ts';
 import { checkCommand } from './check.ts';
 import { detectCommand } from './detect.ts';
 import { doctorCommand } from './doctor.ts';
@@ -18,6 +19,8 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
 const program = new Command('mfp-clip')
   .description('Zero-shot industrial anomaly detection with MFP-CLIP on WebGPU: a photo and the name of the object in it give a score and a map of the defect.')
   .version(version)
+  // Here and in bench: what follows "bench fusion" is that command's, though bench has options of the same names.
+  .enablePositionalOptions()
   .showHelpAfterError('(run with --help for all options)')
   .addCommand(detectCommand())
   .addCommand(trainCommand())
@@ -27,7 +30,7 @@ const program = new Command('mfp-clip')
   .addCommand(figuresCommand())
   .addCommand(ablateCommand())
   .addCommand(checkCommand())
-  .addCommand(benchCommand())
+  .addCommand(benchCommand().enablePositionalOptions().addCommand(benchFusionCommand()))
   .addCommand(doctorCommand());
 
 try {
