@@ -1,6 +1,7 @@
 import type { Gpu } from '../gpu/device.ts';
 import { imageResize, resizeTables } from '../ops/image_resize.ts';
-import { Program } from '../tensor/program.ts';
+import { type KernelTime, Program } from '../tensor/program.ts';
+import { scope } from '../tensor/recording.ts';
 import { type Tensor, copyTensor, emptyTensor, freeTensor, writeTensor } from '../tensor/tensor.ts';
 import type { RgbImage } from './image.ts';
 
@@ -53,6 +54,13 @@ export class Preprocessor {
     program.outputs.forEach((output, i) => copyTensor(this.#gpu, output, batches[i], index * output.size));
   }
 
+  /** Resizes a photo once more with every kernel timed on the GPU's clock. */
+  async time(image: RgbImage): Promise<KernelTime[]> {
+    const { pixels, program } = await this.#programFor(image.width, image.height);
+    writeTensor(this.#gpu, pixels, image.pixels);
+    return program.time();
+  }
+
   async #programFor(width: number, height: number): Promise<SizeProgram> {
     const key = `${width}x${height}`;
     let found = this.#sizes.get(key);
@@ -68,7 +76,7 @@ export class Preprocessor {
       const tables = this.#targets.map(({ size }) => resizeTables(this.#gpu, { width, height }, { width: size, height: size }));
       const program = await Program.record(
         this.#gpu,
-        () => this.#targets.map(({ mean, std }, i) => imageResize(pixels, tables[i], { mean, std, dtype: 'f32' })),
+        () => scope('resize', () => this.#targets.map(({ mean, std }, i) => imageResize(pixels, tables[i], { mean, std, dtype: 'f32' }))),
         { label: `resize of ${key} photos` },
       );
       found = { pixels, tables: tables.flatMap((table) => Object.values(table).filter((value): value is Tensor => typeof value === 'object')), program };
