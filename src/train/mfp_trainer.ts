@@ -120,7 +120,8 @@ export function trainingStep({ model, precision }: StepModel, recompute: boolean
     dice: diceLoss(outputs.map, mask),
     bce: binaryCrossEntropy(outputs.score, label),
   }));
-  accumulate(gradients([...seeds].map(([name, gradient]) => ({ tensor: losses[name]!, gradient }))));
+  const gradientOf = gradients([...seeds].map(([name, gradient]) => ({ tensor: losses[name]!, gradient })));
+  scope('accumulation', () => accumulate(gradientOf));
   return [...seeds.keys()].map((name) => losses[name]!);
 }
 
