@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
@@ -29,6 +29,11 @@ export const accumulateOp = defineOp<Record<string, never>>({
   preferred: preferredTeams,
   cost: ([accumulated, gradient]) => ({ flops: sizeOf(gradient!.shape), bytes: bytesOfTypes(accumulated, gradient, accumulated) }),
   shapeClass: ([accumulated]) => `${sizeClass(sizeOf(accumulated!.shape))}`,
+  sizes: {
+    names: ['elements'],
+    small: [[517], [1], [1028]],
+    case: (size) => ({ inputs: [f32(size), f32(size)], attributes: {} }),
+  },
   benchCases: [{ name: 'ViT-L/14 mask prompt fusion', inputs: [{ shape: [1024, 2048], dtype: 'f32' }, { shape: [1024, 2048], dtype: 'f32' }], attributes: {} }],
 });
 

@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -32,6 +32,11 @@ export const activationOp = defineOp<ActivationAttributes>({
   ],
   cost: (inputs, outputs) => ({ flops: 6 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(activationBackwardOp, [input, gradient], attributes),
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37]],
+    case: (rows, width) => ({ inputs: [f32(rows, width)], attributes: { kind: 'quick_gelu' } }),
+  },
   benchCases: [{ name: 'ViT-L/14-518 mlp', inputs: [{ shape: [1, 1370, 4096], dtype: 'f32' }], attributes: { kind: 'quick_gelu' } }],
 });
 
@@ -61,6 +66,11 @@ export const activationBackwardOp = defineOp<ActivationAttributes>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 9 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: { kind: 'quick_gelu' } }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518 mlp',

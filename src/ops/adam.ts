@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
@@ -58,6 +58,11 @@ export const adamOp = defineOp<AdamAttributes>({
   preferred: preferredTeams,
   cost: ([parameter, ...others]) => ({ flops: 15 * sizeOf(parameter!.shape), bytes: bytesOfTypes(parameter, ...others, parameter, parameter, parameter) }),
   shapeClass: ([parameter]) => `${sizeClass(sizeOf(parameter!.shape))}`,
+  sizes: {
+    names: ['elements'],
+    small: [[517], [1], [1028]],
+    case: (size) => ({ inputs: [f32(size), f32(size), f32(size), f32(size), f32(8), f32(3)], attributes: { decoupled: false } }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14 mask prompt fusion',

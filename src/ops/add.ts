@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply, reshape } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { sumRows } from './sum_rows.ts';
@@ -33,6 +33,11 @@ export const addOp = defineOp<Record<string, never>>({
     needs[0] ? gradient : undefined,
     needs[1] ? (a!.size === b!.size ? gradient : reshape(sumRows(reshape(gradient!, [a!.size / b!.size, b!.size])), b!.shape)) : undefined,
   ],
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: {} }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518 residual',

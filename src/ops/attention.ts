@@ -1,5 +1,5 @@
 import type { Gpu } from '../gpu/device.ts';
-import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
@@ -154,6 +154,11 @@ export const attentionOp = defineOp<AttentionAttributes>({
     if (!gradient || ofLogSumExp) throw new Error('attention: only its first output has a gradient; log_sum_exp is there for the backward pass');
     return apply(attentionBackwardOp, [qkv, output, logSumExp, gradient], attributes);
   },
+  sizes: {
+    names: ['batch', 'tokens', 'heads', 'head size'],
+    small: [[2, 37, 3, 24], [1, 1, 1, 16], [1, 70, 2, 64]],
+    case: (batch, tokens, heads, head) => ({ inputs: [f32(batch, tokens, 3 * heads * head)], attributes: { heads, causal: false } }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518', inputs: [{ shape: [1, 1370, 3072], dtype: 'f32' }], attributes: { heads: 16, causal: false } },
     { name: 'ViT-L/14 text', inputs: [{ shape: [2, 77, 2304], dtype: 'f32' }], attributes: { heads: 12, causal: true } },
@@ -201,6 +206,14 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
   preferred: (call) => preferred(call, 'backward_kv'),
   cost: (inputs, outputs, attributes) => ({ flops: productFlops(5, inputs[0]!, attributes), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
+  sizes: {
+    names: ['batch', 'tokens', 'heads', 'head size'],
+    small: [[2, 37, 3, 24], [1, 1, 1, 16]],
+    case: (batch, tokens, heads, head) => {
+      const output = f32(batch, tokens, heads * head);
+      return { inputs: [f32(batch, tokens, 3 * heads * head), output, f32(batch, heads, tokens), output], attributes: { heads, causal: false } };
+    },
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518',

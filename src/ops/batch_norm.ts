@@ -1,4 +1,4 @@
-import { type KernelCall, type OpCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { cast } from './cast.ts';
@@ -73,6 +73,11 @@ export const batchNormOp = defineOp<BatchNormAttributes>({
     const like = (value: Tensor, model: Tensor): Tensor => cast(value, model.dtype as 'f32' | 'f16');
     return [inputGradient, needs[1] ? like(weightGradient, weight!) : undefined, needs[2] ? like(biasGradient, bias!) : undefined];
   },
+  sizes: {
+    names: ['positions', 'channels'],
+    small: [[70, 5]],
+    case: (positions, channels) => ({ inputs: [f32(positions, channels), f32(channels), f32(channels)], attributes: { epsilon: 1e-5 } }),
+  },
   benchCases: [{ name: 'ResNet-50-224 stem', inputs: [{ shape: [8, 112, 112, 64], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [64], dtype: 'f32' }], attributes: { epsilon: 1e-5 } }],
 });
 
@@ -102,6 +107,14 @@ export const batchNormBackwardOp = defineOp<BatchNormAttributes>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 14 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['positions', 'channels'],
+    small: [[70, 5]],
+    case: (positions, channels) => ({
+      inputs: [f32(positions, channels), f32(positions, channels), f32(channels), f32(channels), f32(channels)],
+      attributes: { epsilon: 1e-5 },
+    }),
+  },
   benchCases: [
     {
       name: 'ResNet-50-224 stem',

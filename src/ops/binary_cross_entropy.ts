@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { preferredTeams, teamVariants } from './teams.ts';
@@ -27,6 +27,11 @@ export const binaryCrossEntropyOp = defineOp<Record<string, never>>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 60 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [score, label], outputGradients: [gradient] }) => [apply(binaryCrossEntropyBackwardOp, [score, label, gradient], {})[0], undefined],
+  sizes: {
+    names: ['images'],
+    small: [[13], [1], [300]],
+    case: (images) => ({ inputs: [f32(images), f32(images)], attributes: {} }),
+  },
   benchCases: [{ name: 'batch of 8', inputs: [{ shape: [8], dtype: 'f32' }, { shape: [8], dtype: 'f32' }], attributes: {} }],
 });
 
@@ -49,6 +54,11 @@ export const binaryCrossEntropyBackwardOp = defineOp<Record<string, never>>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 6 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['images'],
+    small: [[13]],
+    case: (images) => ({ inputs: [f32(images), f32(images), f32(1)], attributes: {} }),
+  },
   benchCases: [{ name: 'batch of 8', inputs: [{ shape: [8], dtype: 'f32' }, { shape: [8], dtype: 'f32' }, { shape: [1], dtype: 'f32' }], attributes: {} }],
 });
 

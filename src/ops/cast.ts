@@ -1,5 +1,5 @@
 import type { DType } from '../tensor/dtype.ts';
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor } from '../tensor/tensor.ts';
 
@@ -32,6 +32,11 @@ export const castOp = defineOp<CastAttributes>({
   ],
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient] }) => [cast(gradient!, input!.dtype as 'f32' | 'f16')],
+  sizes: {
+    names: ['elements'],
+    small: [[37]],
+    case: (size) => ({ inputs: [f32(size)], attributes: { dtype: 'f16' } }),
+  },
   benchCases: [{ name: 'ViT-L/14-518 tokens', inputs: [{ shape: [1370, 1024], dtype: 'f32' }], attributes: { dtype: 'f16' } }],
 });
 

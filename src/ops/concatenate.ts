@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply, reshape } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { slice } from './slice.ts';
@@ -51,6 +51,11 @@ export const concatenateOp = defineOp<ConcatenateAttributes>({
       return isShared(a!.shape, b!.shape, axis) ? reshape(sumRows(reshape(whole, [whole.size / b!.size, b!.size])), b!.shape) : whole;
     };
     return [needs[0] ? slice(gradient!, axis, 0, a!.shape[axis]) : undefined, needs[1] ? ofB() : undefined];
+  },
+  sizes: {
+    names: ['rows', 'width of a', 'width of b'],
+    small: [[3, 5, 2]],
+    case: (rows, a, b) => ({ inputs: [f32(rows, a), f32(rows, b)], attributes: { axis: 1 } }),
   },
   benchCases: [
     { name: 'ViT-L/14-518 prompts', inputs: [{ shape: [1, 1370, 1024], dtype: 'f32' }, { shape: [1, 10, 1024], dtype: 'f32' }], attributes: { axis: 1 } },

@@ -1,4 +1,4 @@
-import { type TensorType, bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply, reshape } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { activate } from './activation.ts';
@@ -44,11 +44,16 @@ const benchShapes = [
   benchShape('ResNet-50 conv5 3x3, 7 x 512', 7, 3, 512, 512, 1, 1),
 ];
 
-function benchShape(name: string, size: number, window: number, channels: number, columns: number, stride: number, padding: number) {
+function benchShape(name: string, size: number, window: number, channels: number, columns: number, stride: number, padding: number, batch = 1) {
   const side = positions(size, window, { stride, padding });
-  const type = (...shape: number[]): TensorType => ({ shape, dtype: 'f32' });
-  return { name, input: type(1, size, size, channels), weight: type(window, window, channels, columns), output: type(1, side, side, columns), stride, padding };
+  return { name, input: f32(batch, size, size, channels), weight: f32(window, window, channels, columns), output: f32(batch, side, side, columns), stride, padding };
 }
+
+/** What the numbers of `--shapes` mean for a convolution and its gradients. */
+const windowSizes = {
+  names: ['batch', 'side', 'channels', 'columns', 'window', 'stride', 'padding'],
+  small: [[2, 7, 5, 6, 3, 2, 1], [1, 9, 4, 36, 1, 1, 0]],
+} as const;
 
 export const convolutionOp = defineOp<ConvolutionAttributes>({
   name: 'convolution',
@@ -106,6 +111,13 @@ export const convolutionOp = defineOp<ConvolutionAttributes>({
       needs[2] ? sumRows(reshape(gradient!, [gradient!.size / bias!.size, bias!.size])) : undefined,
       needs[3] ? gradient : undefined,
     ];
+  },
+  sizes: {
+    ...windowSizes,
+    case: (batch, side, channels, columns, window, stride, padding) => {
+      const { input, weight } = benchShape('', side, window, channels, columns, stride, padding, batch);
+      return { inputs: [input, weight, f32(columns)], attributes: { stride, padding, activation: 'none' } };
+    },
   },
   benchCases: benchShapes.map(({ name, input, weight, output, stride, padding }) => ({
     name,
@@ -170,6 +182,13 @@ export const convolutionBackwardInputOp = defineOp<WindowAttributes & { readonly
     const [windowHeight, windowWidth, columns, channels] = weight!.shape;
     return convolutionClass([{ shape: attributes.input, dtype: gradient!.dtype }, { shape: [windowHeight, windowWidth, channels, columns], dtype: gradient!.dtype }], attributes);
   },
+  sizes: {
+    ...windowSizes,
+    case: (batch, side, channels, columns, window, stride, padding) => {
+      const { input, output } = benchShape('', side, window, channels, columns, stride, padding, batch);
+      return { inputs: [output, f32(window, window, columns, channels)], attributes: { stride, padding, input: input.shape } };
+    },
+  },
   benchCases: benchShapes.map(({ name, input, weight, output, stride, padding }) => ({
     name,
     inputs: [output, { ...weight, shape: [...weight.shape.slice(0, 2), weight.shape[3], weight.shape[2]] }],
@@ -201,6 +220,13 @@ export const convolutionBackwardWeightOp = defineOp<WindowAttributes & { readonl
   preferred: preferredProduct,
   cost: ([input, gradient], outputs) => ({ flops: flopsOf(gradient!.shape, outputs[0].shape), bytes: bytesOfTypes(input, gradient, ...outputs) }),
   shapeClass: ([input], attributes) => convolutionClass([input, { shape: attributes.weight, dtype: input!.dtype }], attributes),
+  sizes: {
+    ...windowSizes,
+    case: (batch, side, channels, columns, window, stride, padding) => {
+      const { input, weight, output } = benchShape('', side, window, channels, columns, stride, padding, batch);
+      return { inputs: [input, output], attributes: { stride, padding, weight: weight.shape } };
+    },
+  },
   benchCases: benchShapes.map(({ name, input, weight, output, stride, padding }) => ({
     name,
     inputs: [input, output],

@@ -1,4 +1,4 @@
-import { type BenchCase, type KernelCall, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { type BenchCase, type CaseSizes, type KernelCall, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
@@ -56,12 +56,24 @@ export const cosineSoftmaxOp = defineOp<CosineSoftmaxAttributes>({
       needs[1] ? apply(cosineSoftmaxBackwardTextOp, [gradient, patches, text, derivative], {})[0] : undefined,
     ];
   },
+  sizes: {
+    names: ['batch', 'patches', 'width'],
+    small: [[2, 5, 37], [1, 19, 64]],
+    case: (batch, patches, width) => ({ inputs: [f32(batch, patches, width), f32(batch, 2, width)], attributes: { temperature: 100 } }),
+  },
   benchCases: (['f32', 'f16'] as const).map((dtype) => ({
     name: `ViT-L/14-518 ${dtype}`,
     inputs: [{ shape: [1, 1369, 768], dtype }, { shape: [1, 2, 768], dtype }],
     attributes: { temperature: 100 },
   })),
 });
+
+/** Of both gradients. */
+const backwardSizes: CaseSizes<Record<string, never>> = {
+  names: ['batch', 'patches', 'width'],
+  small: [[2, 5, 37]],
+  case: (batch, patches, width) => ({ inputs: [f32(batch, patches), f32(batch, patches, width), f32(batch, 2, width), f32(batch, patches, 2)], attributes: {} }),
+};
 
 const backwardBenchCases: readonly BenchCase<Record<string, never>>[] = (['f32', 'f16'] as const).map((dtype) => ({
   name: `ViT-L/14-518 ${dtype}`,
@@ -104,6 +116,7 @@ export const cosineSoftmaxBackwardPatchesOp = defineOp<Record<string, never>>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 3 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: backwardSizes,
   benchCases: backwardBenchCases,
 });
 
@@ -144,6 +157,7 @@ export const cosineSoftmaxBackwardTextOp = defineOp<Record<string, never>>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 2 * sizeOf(inputs[1]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: backwardSizes,
   benchCases: backwardBenchCases,
 });
 

@@ -1,4 +1,4 @@
-import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
@@ -47,6 +47,11 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
     apply(crossEntropyBackwardOp, [logits, logSum, gradient, target], {})[0],
     undefined,
   ],
+  sizes: {
+    names: ['rows', 'classes'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, classes) => ({ inputs: [f32(rows, classes), { shape: [rows], dtype: 'u32' }], attributes: {} }),
+  },
   benchCases: [
     { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, undefined], attributes: {} },
     { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },
@@ -75,6 +80,11 @@ export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
+  sizes: {
+    names: ['rows', 'classes'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, classes) => ({ inputs: [f32(rows, classes), f32(rows), f32(1), { shape: [rows], dtype: 'u32' }], attributes: {} }),
+  },
   benchCases: [
     { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, { shape: [512], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, undefined], attributes: {} },
     { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },

@@ -1,4 +1,4 @@
-import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
@@ -46,6 +46,11 @@ export const diceLossOp = defineOp<Record<string, never>>({
   cost: (inputs, outputs) => ({ flops: 7 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([probability]) => `${probability!.shape[0]}x${sizeClass(sizeOf(probability!.shape.slice(1)))}`,
   backward: ({ inputs: [, mask], outputs: [, sums], outputGradients: [gradient] }) => [apply(diceLossBackwardOp, [mask, sums, gradient], {})[0], undefined],
+  sizes: {
+    names: ['images', 'height', 'width'],
+    small: [[2, 5, 7], [1, 36, 40]],
+    case: (images, height, width) => ({ inputs: [f32(images, height, width), f32(images, height, width)], attributes: {} }),
+  },
   benchCases: [{ name: '518 map', inputs: [map, map], attributes: {} }],
 });
 
@@ -70,6 +75,11 @@ export const diceLossBackwardOp = defineOp<Record<string, never>>({
   }),
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['images', 'height', 'width'],
+    small: [[2, 5, 7], [1, 36, 40]],
+    case: (images, height, width) => ({ inputs: [f32(images, height, width), f32(images, 2), f32(1)], attributes: {} }),
+  },
   benchCases: [{ name: '518 map', inputs: [map, { shape: [1, 2], dtype: 'f32' }, { shape: [1], dtype: 'f32' }], attributes: {} }],
 });
 

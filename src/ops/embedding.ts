@@ -1,7 +1,10 @@
-import { type KernelCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type BenchInput, type KernelCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+
+/** Tokens all over the table. */
+const idsOf = (tokens: number, rows: number): BenchInput => ({ shape: [tokens], dtype: 'u32', values: () => Uint32Array.from({ length: tokens }, (_, i) => (i * 7919) % rows) });
 
 export const embeddingOp = defineOp<Record<string, never>>({
   name: 'embedding',
@@ -28,6 +31,11 @@ export const embeddingOp = defineOp<Record<string, never>>({
   preferred: preferredTeams,
   cost: ([ids], outputs) => ({ flops: 0, bytes: bytesOfTypes(ids) + 2 * bytesOfTypes(...outputs) }),
   backward: ({ inputs: [ids, table], outputGradients: [gradient] }) => [undefined, apply(embeddingBackwardOp, [ids, gradient], { rows: table!.shape[0] })[0]],
+  sizes: {
+    names: ['tokens', 'rows', 'width'],
+    small: [[9, 11, 37], [70, 5, 64]],
+    case: (tokens, rows, width) => ({ inputs: [idsOf(tokens, rows), f32(rows, width)], attributes: {} }),
+  },
   benchCases: [{ name: 'pretraining captions', inputs: [{ shape: [64, 32], dtype: 'u32' }, { shape: [2000, 256], dtype: 'f32' }], attributes: {} }],
 });
 
@@ -59,6 +67,11 @@ export const embeddingBackwardOp = defineOp<{ readonly rows: number }>({
   }),
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[1]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['tokens', 'rows', 'width'],
+    small: [[9, 11, 37], [70, 5, 64]],
+    case: (tokens, rows, width) => ({ inputs: [idsOf(tokens, rows), f32(tokens, width)], attributes: { rows } }),
+  },
   benchCases: [
     { name: 'pretraining captions', inputs: [{ shape: [64, 32], dtype: 'u32' }, { shape: [64, 32, 256], dtype: 'f32' }], attributes: { rows: 2000 } },
   ],

@@ -1,4 +1,4 @@
-import { type KernelCall, bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { type KernelCall, bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
@@ -33,6 +33,11 @@ export const exponentialScaleOp = defineOp<Record<string, never>>({
     needs[0] ? exponentialScale(gradient!, logScale!) : undefined,
     needs[1] ? apply(exponentialScaleParameterBackwardOp, [output, gradient], {})[0] : undefined,
   ],
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [33, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(1)], attributes: {} }),
+  },
   benchCases: [{ name: 'contrastive batch of 256', inputs: [{ shape: [256, 256], dtype: 'f32' }, { shape: [1], dtype: 'f32' }], attributes: {} }],
 });
 
@@ -65,6 +70,11 @@ export const exponentialScaleParameterBackwardOp = defineOp<Record<string, never
   }),
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 2 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [33, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: {} }),
+  },
   benchCases: [{ name: 'contrastive batch of 256', inputs: [{ shape: [256, 256], dtype: 'f32' }, { shape: [256, 256], dtype: 'f32' }], attributes: {} }],
 });
 

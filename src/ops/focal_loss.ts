@@ -1,4 +1,4 @@
-import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
@@ -51,6 +51,11 @@ export const focalLossOp = defineOp<FocalLossAttributes>({
     apply(focalLossBackwardOp, [probability, mask, gradient], attributes)[0],
     undefined,
   ],
+  sizes: {
+    names: ['images', 'height', 'width'],
+    small: [[2, 5, 7], [1, 36, 40]],
+    case: (images, height, width) => ({ inputs: [f32(images, height, width), f32(images, height, width)], attributes: { gamma: 2 } }),
+  },
   benchCases: [{ name: '518 map', inputs: maps, attributes: { gamma: 2 } }],
 });
 
@@ -74,6 +79,11 @@ export const focalLossBackwardOp = defineOp<FocalLossAttributes>({
   }),
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: flopsPerPixel * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['images', 'height', 'width'],
+    small: [[2, 5, 7], [1, 36, 40]],
+    case: (images, height, width) => ({ inputs: [f32(images, height, width), f32(images, height, width), f32(1)], attributes: { gamma: 2 } }),
+  },
   benchCases: [{ name: '518 map', inputs: [...maps, { shape: [1], dtype: 'f32' }], attributes: { gamma: 2 } }],
 });
 

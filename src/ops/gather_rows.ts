@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor } from '../tensor/tensor.ts';
 
@@ -28,6 +28,11 @@ export const gatherRowsOp = defineOp<Record<string, never>>({
   ],
   cost: (_inputs, outputs) => ({ flops: 0, bytes: 2 * bytesOfTypes(...outputs) }),
   backward: ({ inputs: [input, index], outputGradients: [gradient] }) => [apply(gatherRowsBackwardOp, [gradient, index], { whole: input!.shape })[0]],
+  sizes: {
+    names: ['outer', 'rows', 'width'],
+    small: [[3, 5, 37]],
+    case: (outer, rows, width) => ({ inputs: [f32(outer, rows, width), { shape: [outer], dtype: 'u32' }], attributes: {} }),
+  },
   benchCases: [
     { name: 'ViT-L/14 end of text', inputs: [{ shape: [2, 77, 768], dtype: 'f32' }, { shape: [2], dtype: 'u32' }], attributes: {} },
   ],
@@ -53,6 +58,11 @@ export const gatherRowsBackwardOp = defineOp<{ readonly whole: Shape }>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['outer', 'rows', 'width'],
+    small: [[3, 5, 37]],
+    case: (outer, rows, width) => ({ inputs: [f32(outer, width), { shape: [outer], dtype: 'u32' }], attributes: { whole: [outer, rows, width] } }),
+  },
   benchCases: [
     { name: 'ViT-L/14 end of text', inputs: [{ shape: [2, 768], dtype: 'f32' }, { shape: [2], dtype: 'u32' }], attributes: { whole: [2, 77, 768] } },
   ],

@@ -1,4 +1,4 @@
-import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply, currentRecording, reshape } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Activation, activate, activationKinds } from './activation.ts';
@@ -182,7 +182,6 @@ function subgroupKernels(call: OpCall<GemmAttributes>): KernelCall[] {
   ];
 }
 
-const f32 = (...shape: number[]): TensorType => ({ shape, dtype: 'f32' });
 const forward: GemmAttributes = { activation: 'none', transposeA: false, transposeB: false };
 
 export const gemmOp = defineOp<GemmAttributes>({
@@ -269,6 +268,11 @@ export const gemmOp = defineOp<GemmAttributes>({
       residual && needs[3] ? outputGradient : undefined,
     ];
   },
+  sizes: {
+    names: ['rows', 'depth', 'columns'],
+    small: [[3, 67, 36], [37, 67, 5], [70, 36, 132]],
+    case: (m, k, n) => ({ inputs: [f32(m, k), f32(k, n)], attributes: forward }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 qkv', inputs: [f32(1370, 1024), f32(1024, 3072), f32(3072)], attributes: forward },
     { name: 'ViT-L/14-518 attention output', inputs: [f32(1370, 1024), f32(1024, 1024), f32(1024), f32(1370, 1024)], attributes: forward },
@@ -276,6 +280,11 @@ export const gemmOp = defineOp<GemmAttributes>({
     { name: 'ViT-L/14-518 mlp second layer', inputs: [f32(1370, 4096), f32(4096, 1024), f32(1024), f32(1370, 1024)], attributes: forward },
     { name: 'ViT-L/14-518 adapter', inputs: [f32(1369, 1024), f32(1024, 768), f32(768)], attributes: { ...forward, activation: 'leaky_relu' } },
     { name: 'ViT-L/14-518 mlp first layer, gradient of the input', inputs: [f32(1370, 4096), f32(1024, 4096)], attributes: { ...forward, transposeB: true } },
+    { name: 'ViT-L/14-518 mlp second layer, gradient of the input', inputs: [f32(1370, 1024), f32(4096, 1024)], attributes: { ...forward, transposeB: true } },
+    { name: 'ViT-L/14-518 qkv, gradient of the input', inputs: [f32(1370, 3072), f32(1024, 3072)], attributes: { ...forward, transposeB: true } },
+    { name: 'ViT-L/14-518 attention output, gradient of the input', inputs: [f32(1370, 1024), f32(1024, 1024)], attributes: { ...forward, transposeB: true } },
+    { name: 'ViT-L/14-518 mask prompting', inputs: [f32(1369, 2048), f32(2048, 1024), f32(1024)], attributes: forward },
+    { name: 'ViT-L/14-518 mask prompting, gradient of the weight', inputs: [f32(1369, 2048), f32(1369, 1024)], attributes: { ...forward, transposeA: true } },
     { name: 'ViT-L/14-518 adapter, gradient of the weight', inputs: [f32(1369, 1024), f32(1369, 768)], attributes: { ...forward, transposeA: true } },
     { name: 'self prompting', inputs: [f32(1, 2048), f32(2048, 1024), f32(1024)], attributes: forward },
   ],

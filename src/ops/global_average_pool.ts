@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -26,6 +26,11 @@ export const globalAveragePoolOp = defineOp<Record<string, never>>({
   ],
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient] }) => apply(globalAveragePoolBackwardOp, [gradient], { whole: input!.shape }),
+  sizes: {
+    names: ['batch', 'side', 'channels'],
+    small: [[2, 3, 37]],
+    case: (batch, side, channels) => ({ inputs: [f32(batch, side, side, channels)], attributes: {} }),
+  },
   benchCases: [{ name: 'ResNet-50-224', inputs: [{ shape: [1, 7, 7, 2048], dtype: 'f32' }], attributes: {} }],
 });
 
@@ -49,6 +54,11 @@ export const globalAveragePoolBackwardOp = defineOp<{ readonly whole: Shape }>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['batch', 'side', 'channels'],
+    small: [[2, 3, 37]],
+    case: (batch, side, channels) => ({ inputs: [f32(batch, channels)], attributes: { whole: [batch, side, side, channels] } }),
+  },
   benchCases: [{ name: 'ResNet-50-224', inputs: [{ shape: [1, 2048], dtype: 'f32' }], attributes: { whole: [1, 7, 7, 2048] } }],
 });
 

@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { preferredTeams, teamVariants } from './teams.ts';
@@ -23,6 +23,11 @@ export const gradientScaleOp = defineOp<Record<string, never>>({
   ]),
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['parameters'],
+    small: [[37], [1], [300]],
+    case: (parameters) => ({ inputs: [f32(parameters), f32(2)], attributes: {} }),
+  },
   benchCases: [{ name: '32 parameters', inputs: [{ shape: [32], dtype: 'f32' }, { shape: [2], dtype: 'f32' }], attributes: {} }],
 });
 

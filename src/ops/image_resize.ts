@@ -144,15 +144,19 @@ export const imageResizeOp = defineOp<ImageResizeAttributes>({
       bytes: bytesOfTypes(pixels, horizontal, vertical, output),
     };
   },
-  benchCases: [photoCase(1024, 518), photoCase(224, 518)],
+  sizes: {
+    names: ['side from', 'side to'],
+    small: [[37, 19]],
+    case: photo,
+  },
+  benchCases: [1024, 224].map((from) => ({ name: `${from}x${from} photo to 518x518`, ...photo(from, 518) })),
 });
 
 /** A square photo to CLIP's input. */
-function photoCase(from: number, to: number): BenchCase<ImageResizeAttributes> {
+function photo(from: number, to: number): Omit<BenchCase<ImageResizeAttributes>, 'name'> {
   const { taps, values } = resizeTable(from, to);
   const table: BenchInput = { shape: [1 + taps, to], dtype: 'u32', values: () => values };
   return {
-    name: `${from}x${from} photo to ${to}x${to}`,
     inputs: [{ shape: [from, from, 3], dtype: 'u8' }, table, table],
     attributes: { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711], dtype: 'f32' },
   };

@@ -1,4 +1,4 @@
-import { type TensorType, bytesOfTypes, defineOp, sizeClass, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, sizeClass, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
@@ -43,6 +43,11 @@ export const l2NormalizeOp = defineOp<L2NormalizeAttributes>({
   cost: (inputs, outputs) => ({ flops: 3 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
   backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(l2NormalizeBackwardOp, [input, gradient], attributes),
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width)], attributes: { epsilon: 1e-12 } }),
+  },
   benchCases: [{ name: 'ViT-L/14-518 patches', inputs: [{ shape: [1, 1369, 768], dtype: 'f32' }], attributes: { epsilon: 1e-12 } }],
 });
 
@@ -68,6 +73,11 @@ export const l2NormalizeBackwardOp = defineOp<L2NormalizeAttributes>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 7 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: { epsilon: 1e-12 } }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 patches', inputs: [{ shape: [1, 1369, 768], dtype: 'f32' }, { shape: [1, 1369, 768], dtype: 'f32' }], attributes: { epsilon: 1e-12 } },
   ],

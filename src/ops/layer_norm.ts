@@ -1,4 +1,4 @@
-import { type KernelCall, type TensorType, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
@@ -56,6 +56,11 @@ export const layerNormOp = defineOp<LayerNormAttributes>({
     const parameters = needs[1] || needs[2] ? apply(layerNormParameterBackwardOp, [input, gradient], attributes) : [];
     return [needs[0] ? apply(layerNormBackwardOp, [input, weight, gradient], attributes)[0] : undefined, ...parameters];
   },
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(width), f32(width)], attributes: { epsilon: 1e-5 } }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518',
@@ -87,6 +92,11 @@ export const layerNormBackwardOp = defineOp<LayerNormAttributes>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 15 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(width), f32(rows, width)], attributes: { epsilon: 1e-5 } }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518',
@@ -144,6 +154,11 @@ export const layerNormParameterBackwardOp = defineOp<LayerNormAttributes>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 10 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37], [70, 64]],
+    case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: { epsilon: 1e-5 } }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518',

@@ -1,4 +1,4 @@
-import { type KernelCall, type OpCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf } from './teams.ts';
@@ -37,6 +37,11 @@ export const maskMultiplyOp = defineOp<Record<string, never>>({
     needs[0] ? maskMultiply(gradient!, mask!) : undefined,
     needs[1] ? apply(maskMultiplyBackwardOp, [gradient, image], {})[0] : undefined,
   ],
+  sizes: {
+    names: ['batch', 'height', 'width'],
+    small: [[2, 5, 7]],
+    case: (batch, height, width) => ({ inputs: [f32(batch, 3, height, width), f32(batch, height, width)], attributes: {} }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518', inputs: [{ shape: [1, 3, 518, 518], dtype: 'f32' }, { shape: [1, 518, 518], dtype: 'f32' }], attributes: {} },
   ],
@@ -56,6 +61,11 @@ export const maskMultiplyBackwardOp = defineOp<Record<string, never>>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 2 * sizeOf(inputs[1]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['batch', 'height', 'width'],
+    small: [[2, 5, 7]],
+    case: (batch, height, width) => ({ inputs: [f32(batch, 3, height, width), f32(batch, 3, height, width)], attributes: {} }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518', inputs: [{ shape: [1, 3, 518, 518], dtype: 'f32' }, { shape: [1, 3, 518, 518], dtype: 'f32' }], attributes: {} },
   ],

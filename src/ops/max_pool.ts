@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -8,6 +8,11 @@ export interface MaxPoolAttributes {
   readonly size: number;
   readonly stride: number;
   readonly padding: number;
+}
+
+/** Positions of the window on a side. */
+function positions(side: number, { size, stride, padding }: MaxPoolAttributes): number {
+  return Math.floor((side + 2 * padding - size) / stride) + 1;
 }
 
 /** Sizes of the kernels' `Params`, but for the number of invocations. */
@@ -24,9 +29,9 @@ export const maxPoolOp = defineOp<MaxPoolAttributes>({
     // PyTorch asks for the same: otherwise a window could lie wholly outside.
     if (padding * 2 > size) throw shapeError(maxPoolOp, inputs, `the padding ${padding} must be at most half of the window ${size}`);
     const [batch, height, width, channels] = input!.shape;
-    const along = (length: number): number => Math.floor((length + 2 * padding - size) / stride) + 1;
-    if (along(height) < 1 || along(width) < 1) throw shapeError(maxPoolOp, inputs, `the window ${size} must fit into the padded input`);
-    return [{ shape: [batch, along(height), along(width), channels], dtype: input!.dtype }];
+    const [rows, columns] = [height, width].map((length) => positions(length, { size, stride, padding }));
+    if (rows < 1 || columns < 1) throw shapeError(maxPoolOp, inputs, `the window ${size} must fit into the padded input`);
+    return [{ shape: [batch, rows, columns, channels], dtype: input!.dtype }];
   },
   variants: [
     {
@@ -44,6 +49,11 @@ export const maxPoolOp = defineOp<MaxPoolAttributes>({
   ],
   cost: (inputs, outputs, { size }) => ({ flops: sizeOf(outputs[0].shape) * size * size, bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(maxPoolBackwardOp, [input, gradient], attributes),
+  sizes: {
+    names: ['batch', 'side', 'channels', 'window', 'stride', 'padding'],
+    small: [[2, 7, 5, 3, 2, 1]],
+    case: (batch, side, channels, size, stride, padding) => ({ inputs: [f32(batch, side, side, channels)], attributes: { size, stride, padding } }),
+  },
   benchCases: [{ name: 'ResNet-50-224 stem', inputs: [{ shape: [1, 112, 112, 64], dtype: 'f32' }], attributes: { size: 3, stride: 2, padding: 1 } }],
 });
 
@@ -67,6 +77,14 @@ export const maxPoolBackwardOp = defineOp<MaxPoolAttributes>({
     },
   ],
   cost: (inputs, outputs, { size }) => ({ flops: sizeOf(inputs[1]!.shape) * size * size, bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['batch', 'side', 'channels', 'window', 'stride', 'padding'],
+    small: [[2, 7, 5, 3, 2, 1]],
+    case: (batch, side, channels, size, stride, padding) => {
+      const output = positions(side, { size, stride, padding });
+      return { inputs: [f32(batch, side, side, channels), f32(batch, output, output, channels)], attributes: { size, stride, padding } };
+    },
+  },
   benchCases: [
     { name: 'ResNet-50-224 stem', inputs: [{ shape: [1, 112, 112, 64], dtype: 'f32' }, { shape: [1, 56, 56, 64], dtype: 'f32' }], attributes: { size: 3, stride: 2, padding: 1 } },
   ],

@@ -1,4 +1,4 @@
-import { type KernelCall, type OpCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Teams, itemsOf, preferredTeams, teamVariants } from './teams.ts';
@@ -39,6 +39,11 @@ export const maximumOp = defineOp<Record<string, never>>({
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([input]) => `${sizeClass(sizeOf(input!.shape))}`,
   backward: ({ inputs: [input], outputs: [maximum], outputGradients: [gradient] }) => apply(maximumBackwardOp, [gradient, input, maximum], {}),
+  sizes: {
+    names: ['batch', 'height', 'width'],
+    small: [[2, 5, 7], [1, 36, 40]],
+    case: (batch, height, width) => ({ inputs: [f32(batch, height, width)], attributes: {} }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 score', inputs: [{ shape: [1, 518, 518], dtype: 'f32' }], attributes: {} },
     { name: 'ViT-L/14-518 score of 8 images', inputs: [{ shape: [8, 518, 518], dtype: 'f32' }], attributes: {} },
@@ -68,6 +73,11 @@ export const maximumBackwardOp = defineOp<Record<string, never>>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 2 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([, input]) => `${sizeClass(sizeOf(input!.shape))}`,
+  sizes: {
+    names: ['batch', 'height', 'width'],
+    small: [[2, 5, 7], [1, 36, 40]],
+    case: (batch, height, width) => ({ inputs: [f32(batch), f32(batch, height, width), f32(batch)], attributes: {} }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 score', inputs: [{ shape: [1], dtype: 'f32' }, { shape: [1, 518, 518], dtype: 'f32' }, { shape: [1], dtype: 'f32' }], attributes: {} },
   ],

@@ -1,4 +1,4 @@
-import { type BenchCase, type KernelCall, type OpCall, type Variant, bytesOfTypes, defineOp, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type BenchCase, type CaseSizes, type KernelCall, type OpCall, type Variant, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf } from './teams.ts';
@@ -63,6 +63,13 @@ const benchCases: readonly BenchCase<NeighbourhoodPoolAttributes>[] = [
   { name: 'ViT-L/14-518 3x3 f16', inputs: [{ shape: [1, 1369, 1024], dtype: 'f16' }], attributes: { rows: 37, columns: 37, size: 3 } },
 ];
 
+/** The same for both directions. */
+const sizes: CaseSizes<NeighbourhoodPoolAttributes> = {
+  names: ['batch', 'rows', 'columns', 'width', 'neighbourhood'],
+  small: [[2, 5, 7, 37, 3], [1, 9, 4, 64, 5]],
+  case: (batch, rows, columns, width, size) => ({ inputs: [f32(batch, rows * columns, width)], attributes: { rows, columns, size } }),
+};
+
 export const neighbourhoodPoolOp = defineOp<NeighbourhoodPoolAttributes>({
   name: 'neighbourhood_pool',
   inputNames: ['tokens'],
@@ -78,6 +85,7 @@ export const neighbourhoodPoolOp = defineOp<NeighbourhoodPoolAttributes>({
   cost: (inputs, outputs, { size }) => ({ flops: poolFlops(outputs[0].shape, size), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([tokens], { size }) => `${sizeClass(sizeOf(tokens!.shape))} ${size}x${size}`,
   backward: ({ outputGradients: [gradient], attributes }) => apply(neighbourhoodPoolBackwardOp, [gradient], attributes),
+  sizes,
   benchCases,
 });
 
@@ -89,6 +97,7 @@ export const neighbourhoodPoolBackwardOp = defineOp<NeighbourhoodPoolAttributes>
   variants: poolVariants(true),
   cost: (inputs, outputs, { size }) => ({ flops: 2 * poolFlops(outputs[0].shape, size), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([gradient], { size }) => `${sizeClass(sizeOf(gradient!.shape))} ${size}x${size}`,
+  sizes,
   benchCases,
 });
 

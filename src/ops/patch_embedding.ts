@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply, reshape } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Product, preferredProduct, productClass, productVariants } from './implicit_gemm.ts';
@@ -23,6 +23,12 @@ const benchTypes = {
   classToken: { shape: [1024], dtype: 'f32' },
   position: { shape: [1370, 1024], dtype: 'f32' },
   output: { shape: [1, 1370, 1024], dtype: 'f32' },
+} as const;
+
+/** What the numbers of `--shapes` mean for a patch embedding and its gradients. */
+const imageSizes = {
+  names: ['batch', 'side', 'patch', 'width'],
+  small: [[2, 15, 5, 37], [1, 12, 4, 64]],
 } as const;
 
 export const patchEmbeddingOp = defineOp<PatchEmbeddingAttributes>({
@@ -78,6 +84,13 @@ export const patchEmbeddingOp = defineOp<PatchEmbeddingAttributes>({
       needs[3] ? shared : undefined,
     ];
   },
+  sizes: {
+    ...imageSizes,
+    case: (batch, side, patch, width) => ({
+      inputs: [f32(batch, 3, side, side), f32(3 * patch * patch, width), f32(width), f32(1 + (side / patch) ** 2, width)],
+      attributes: { patch },
+    }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518', inputs: [benchTypes.image, benchTypes.weight, benchTypes.classToken, benchTypes.position], attributes: { patch: 14 } },
   ],
@@ -109,6 +122,13 @@ export const patchEmbeddingBackwardImageOp = defineOp<PatchEmbeddingAttributes &
   preferred: preferredProduct,
   cost: ([gradient, weight], outputs, { patch }) => ({ flops: flopsOf(outputs[0].shape, weight!.shape, patch), bytes: bytesOfTypes(gradient, weight, ...outputs) }),
   shapeClass: ([, weight], { patch, image }) => `${patch} ${productClass(sizeOf(image) / weight!.shape[1], weight!.shape[1], weight!.shape[0])}`,
+  sizes: {
+    ...imageSizes,
+    case: (batch, side, patch, width) => ({
+      inputs: [f32(batch, 1 + (side / patch) ** 2, width), f32(width, 3 * patch * patch)],
+      attributes: { patch, image: [batch, 3, side, side] },
+    }),
+  },
   benchCases: [{ name: 'ViT-L/14-518', inputs: [benchTypes.output, { shape: [1024, 588], dtype: 'f32' }], attributes: { patch: 14, image: benchTypes.image.shape } }],
 });
 
@@ -135,6 +155,13 @@ export const patchEmbeddingBackwardWeightOp = defineOp<PatchEmbeddingAttributes>
   preferred: preferredProduct,
   cost: ([image, gradient], outputs, { patch }) => ({ flops: flopsOf(image!.shape, outputs[0].shape, patch), bytes: bytesOfTypes(image, gradient, ...outputs) }),
   shapeClass: ([image, gradient], { patch }) => `${patch} ${productClass(image!.shape[1] * patch * patch, gradient!.shape[2], sizeOf(gradient!.shape) / gradient!.shape[2])}`,
+  sizes: {
+    ...imageSizes,
+    case: (batch, side, patch, width) => ({
+      inputs: [f32(batch, 3, side, side), f32(batch, 1 + (side / patch) ** 2, width)],
+      attributes: { patch },
+    }),
+  },
   benchCases: [{ name: 'ViT-L/14-518', inputs: [benchTypes.image, benchTypes.output], attributes: { patch: 14 } }],
 });
 

@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor } from '../tensor/tensor.ts';
 import { sumRows } from './sum_rows.ts';
@@ -31,6 +31,11 @@ export const repeatRowsOp = defineOp<RepeatRowsAttributes>({
   ],
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ outputGradients: [gradient] }) => [sumRows(gradient!)],
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[3, 37]],
+    case: (rows, width) => ({ inputs: [f32(width)], attributes: { rows } }),
+  },
   benchCases: [{ name: 'ViT-L/14-518', inputs: [{ shape: [1024], dtype: 'f32' }], attributes: { rows: 1370 } }],
 });
 

@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -32,6 +32,11 @@ export const resizePositionOp = defineOp<ResizePositionAttributes>({
   ],
   cost: (inputs, outputs) => ({ flops: 40 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ outputGradients: [gradient], attributes }) => apply(resizePositionBackwardOp, [gradient], attributes),
+  sizes: {
+    names: ['grid side from', 'grid side to', 'width'],
+    small: [[3, 5, 37]],
+    case: (from, to, width) => ({ inputs: [f32(1 + from ** 2, width)], attributes: { from, to } }),
+  },
   benchCases: [{ name: 'ViT-L/14 24 to 37', inputs: [{ shape: [577, 1024], dtype: 'f32' }], attributes: { from: 24, to: 37 } }],
 });
 
@@ -55,6 +60,11 @@ export const resizePositionBackwardOp = defineOp<ResizePositionAttributes>({
     },
   ],
   cost: (inputs, outputs) => ({ flops: 40 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['grid side from', 'grid side to', 'width'],
+    small: [[3, 5, 37]],
+    case: (from, to, width) => ({ inputs: [f32(1 + to ** 2, width)], attributes: { from, to } }),
+  },
   benchCases: [{ name: 'ViT-L/14 24 to 37', inputs: [{ shape: [1370, 1024], dtype: 'f32' }], attributes: { from: 24, to: 37 } }],
 });
 

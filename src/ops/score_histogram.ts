@@ -1,4 +1,4 @@
-import { type BenchInput, bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { type BenchInput, bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, formatShape, sizeOf } from '../tensor/tensor.ts';
 
@@ -77,6 +77,14 @@ export const scoreHistogramOp = defineOp<Record<string, never>>({
   ],
   // The counts are touched here and there, so only what is read counts.
   cost: ([maps, areas]) => ({ flops: 0, bytes: bytesOfTypes(maps, areas) }),
+  sizes: {
+    names: ['images', 'height', 'width'],
+    small: [[2, 5, 70]],
+    case: (images, height, width) => ({
+      inputs: [f32(images, height, width), { shape: [images, height, width], dtype: 'u32' }, { shape: [scoreCountsLength], dtype: 'u32' }],
+      attributes: {},
+    }),
+  },
   benchCases: [
     { name: '518 smooth map with a defect', inputs: [{ ...map, values: smoothMap }, { ...map, dtype: 'u32', values: roundDefect }, { shape: [scoreCountsLength], dtype: 'u32' }], attributes: {} },
     { name: '518 noise, no defect', inputs: [map, { ...map, dtype: 'u32' }, { shape: [scoreCountsLength], dtype: 'u32' }], attributes: {} },

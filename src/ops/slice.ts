@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -44,6 +44,11 @@ export const sliceOp = defineOp<SliceAttributes>({
   ],
   cost: (_inputs, outputs) => ({ flops: 0, bytes: 2 * bytesOfTypes(...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(sliceBackwardOp, [gradient], { ...attributes, whole: input!.shape }),
+  sizes: {
+    names: ['rows', 'width', 'rows taken'],
+    small: [[5, 37, 3]],
+    case: (rows, width, length) => ({ inputs: [f32(rows, width)], attributes: { axis: 0, start: 0, length } }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 patch tokens', inputs: [{ shape: [1, 1370, 1024], dtype: 'f32' }], attributes: { axis: 1, start: 1, length: 1369 } },
   ],
@@ -69,6 +74,11 @@ export const sliceBackwardOp = defineOp<SliceAttributes & { readonly whole: Shap
     },
   ],
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesOfTypes(...inputs, ...outputs) }),
+  sizes: {
+    names: ['rows', 'width', 'rows taken'],
+    small: [[5, 37, 3]],
+    case: (rows, width, length) => ({ inputs: [f32(length, width)], attributes: { axis: 0, start: 0, length, whole: [rows, width] } }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 patch tokens', inputs: [{ shape: [1, 1369, 1024], dtype: 'f32' }], attributes: { axis: 1, start: 1, length: 1369, whole: [1, 1370, 1024] } },
   ],

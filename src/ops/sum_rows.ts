@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { repeatRows } from './repeat_rows.ts';
@@ -28,6 +28,11 @@ export const sumRowsOp = defineOp<Record<string, never>>({
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward({ inputs: [input], outputGradients: [gradient] }) {
     return [repeatRows(gradient!, input!.shape.at(-2)!)];
+  },
+  sizes: {
+    names: ['rows', 'width'],
+    small: [[70, 37]],
+    case: (rows, width) => ({ inputs: [f32(rows, width)], attributes: {} }),
   },
   benchCases: [{ name: 'ViT-L/14-518 bias gradient', inputs: [{ shape: [1370, 1024], dtype: 'f32' }], attributes: {} }],
 });

@@ -1,4 +1,4 @@
-import { type KernelCall, bytesOfTypes, defineOp, shapeError, sizeClass } from '../tensor/op.ts';
+import { type KernelCall, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
@@ -42,6 +42,11 @@ export const sumSquaresOp = defineOp<SumSquaresAttributes>({
   preferred: preferredTeams,
   cost: ([gradient]) => ({ flops: 2 * sizeOf(gradient!.shape), bytes: bytesOfTypes(gradient) + 4 }),
   shapeClass: ([gradient]) => `${sizeClass(sizeOf(gradient!.shape))}`,
+  sizes: {
+    names: ['elements'],
+    small: [[517], [1], [1028]],
+    case: (size) => ({ inputs: [f32(size), f32(1)], attributes: { index: 0 } }),
+  },
   benchCases: [{ name: 'ViT-L/14 mask prompt fusion', inputs: [{ shape: [1024, 2048], dtype: 'f32' }, { shape: [32], dtype: 'f32' }], attributes: { index: 3 } }],
 });
 

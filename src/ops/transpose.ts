@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, shapeError } from '../tensor/op.ts';
+import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -47,6 +47,11 @@ export const transposeOp = defineOp<Record<string, never>>({
   preferred: ({ gpu }) => (gpu.adapter.software ? 'direct' : 'tiled'),
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ outputGradients: [gradient] }) => [transpose(gradient!)],
+  sizes: {
+    names: ['rows', 'columns'],
+    small: [[37, 5], [70, 33]],
+    case: (rows, columns) => ({ inputs: [f32(rows, columns)], attributes: {} }),
+  },
   benchCases: [{ name: 'ViT-L/14 weight', inputs: [{ shape: [4096, 1024], dtype: 'f32' }], attributes: {} }],
 });
 

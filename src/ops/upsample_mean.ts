@@ -1,4 +1,4 @@
-import { type KernelCall, bytesOfTypes, defineOp, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type KernelCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -46,6 +46,14 @@ export const upsampleMeanOp = defineOp<UpsampleMeanAttributes>({
   backward({ inputs: [maps], outputGradients: [gradient], attributes }) {
     return apply(upsampleMeanBackwardOp, [gradient], { ...attributes, stages: maps!.shape[1], dtype: maps!.dtype as 'f32' | 'f16' });
   },
+  sizes: {
+    names: ['batch', 'stages', 'grid side', 'image side'],
+    small: [[2, 3, 5, 37]],
+    case: (batch, stages, side, image) => ({
+      inputs: [f32(batch, stages, side * side)],
+      attributes: { rows: side, columns: side, height: image, width: image },
+    }),
+  },
   benchCases: [
     { name: 'ViT-L/14-518 4 stages', inputs: [{ shape: [1, 4, 1369], dtype: 'f32' }], attributes: { rows: 37, columns: 37, height: 518, width: 518 } },
   ],
@@ -86,6 +94,14 @@ export const upsampleMeanBackwardOp = defineOp<UpsampleMeanAttributes & { readon
     flops: 4 * (sizeOf(inputs[0]!.shape) + inputs[0]!.shape[0] * height * columns),
     bytes: bytesOfTypes(...inputs, ...outputs),
   }),
+  sizes: {
+    names: ['batch', 'stages', 'grid side', 'image side'],
+    small: [[2, 3, 5, 37]],
+    case: (batch, stages, side, image) => ({
+      inputs: [f32(batch, image, image)],
+      attributes: { rows: side, columns: side, height: image, width: image, stages, dtype: 'f32' },
+    }),
+  },
   benchCases: [
     {
       name: 'ViT-L/14-518 4 stages',

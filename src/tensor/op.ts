@@ -77,6 +77,16 @@ export interface BenchCase<Attributes> {
   readonly attributes: Attributes;
 }
 
+/** How a few numbers become a case of an op: `mfp-clip bench gemm --shapes 77x768x3072`. */
+export interface CaseSizes<Attributes> {
+  /** What each number is, in order. */
+  readonly names: readonly string[];
+  /** Small sizes, odd where the op allows that: at these its variants are tested against each other (test/ops/variants.test.ts), at the first each time. */
+  readonly small: readonly (readonly number[])[];
+  /** Inputs in f32 and attributes for these sizes; numbers that make no sense together are for the shape rule to refuse. */
+  case(...sizes: number[]): Omit<BenchCase<Attributes>, 'name'>;
+}
+
 /** Everything that the engine knows of one operation; there is one per file in `src/ops`. */
 export interface Op<Attributes = unknown> {
   readonly name: string;
@@ -94,6 +104,13 @@ export interface Op<Attributes = unknown> {
   /** Gradients of the inputs, recorded as further ops; undefined for inputs that need none. */
   backward?(call: BackwardCall<Attributes>): readonly (Tensor | undefined)[];
   readonly benchCases: readonly BenchCase<Attributes>[];
+  /** Lets the op be benchmarked and tested at sizes that the op file does not name. */
+  readonly sizes?: CaseSizes<Attributes>;
+}
+
+/** An f32 input of a benchmark case. */
+export function f32(...shape: number[]): TensorType {
+  return { shape, dtype: 'f32' };
 }
 
 /** Gives an op definition its type; the place to look for what an op must have. */
