@@ -50,7 +50,7 @@ export function ticks(low: number, high: number, most = 6): number[] {
 }
 
 /** Powers of ten in a range, thinned to at most ten. */
-function logTicks(low: number, high: number): number[] {
+export function logTicks(low: number, high: number): number[] {
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
   const step = Math.max(1, Math.ceil((last - first + 1) / 10));
