@@ -1,6 +1,6 @@
-import { interquartileRange, medianSorted } from 'simple-statistics';
+import { interquartileRange, median } from 'simple-statistics';
 import type { Gpu } from '../gpu/device.ts';
-import { bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
+import { type BoundSequence, bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
 import type { BenchCase, BenchInput, Op, TensorType } from '../tensor/op.ts';
 import { Program } from '../tensor/program.ts';
 import { apply, plannedTensor } from '../tensor/recording.ts';
@@ -13,13 +13,17 @@ export interface BenchOptions {
   readonly runs?: number;
   /** Seconds after which a case has enough runs, but for the least number. */
   readonly seconds?: number;
+  /** Timed runs at least. */
+  readonly leastRuns?: number;
 }
 
-const leastRuns = 5;
 const warmUps = 2;
 
 /** Distribution of a case's times. */
 export interface Timing {
+  /** Milliseconds of each run, as they came. */
+  readonly times: readonly number[];
+  readonly wallTimes: readonly number[];
   /** Median milliseconds on the adapter's clock; of the wall clock where it has no timestamps. */
   readonly milliseconds: number;
   /** Interquartile range, in milliseconds. */
@@ -50,7 +54,7 @@ export function gigabytes({ bytes, milliseconds }: Pick<BenchResult, 'bytes' | '
 }
 
 /** Repeats `gpuRun` (GPU milliseconds) and `wallRun` until the options are satisfied. */
-async function measure(gpuRun: () => Promise<number>, wallRun: () => Promise<void>, timestamps: boolean, { runs = 50, seconds = 2 }: BenchOptions): Promise<Timing> {
+async function measure(gpuRun: () => Promise<number>, wallRun: () => Promise<void>, timestamps: boolean, { runs = 50, seconds = 2, leastRuns = 5 }: BenchOptions): Promise<Timing> {
   for (let run = 0; run < warmUps; run++) await wallRun();
   const wall: number[] = [];
   const gpu: number[] = [];
@@ -61,8 +65,12 @@ async function measure(gpuRun: () => Promise<number>, wallRun: () => Promise<voi
     wall.push(performance.now() - before);
     gpu.push(timestamps ? await gpuRun() : wall[wall.length - 1]);
   }
-  const sort = (times: number[]): number[] => times.sort((a, b) => a - b);
-  return { milliseconds: medianSorted(sort(gpu)), spread: interquartileRange(gpu), wallMilliseconds: medianSorted(sort(wall)), runs: wall.length };
+  return timingOf(gpu, wall);
+}
+
+/** Sums up runs. */
+export function timingOf(times: readonly number[], wallTimes: readonly number[]): Timing {
+  return { times, wallTimes, milliseconds: median([...times]), spread: interquartileRange([...times]), wallMilliseconds: median([...wallTimes]), runs: times.length };
 }
 
 /** The same case in another element type; undefined where it has no floating-point input. */
@@ -106,7 +114,7 @@ export async function benchCase<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, var
       async () => (await program.time()).reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / 1e6,
       async () => {
         await program.run();
-        await gpu.device.queue.onSubmittedWorkDone();
+        await gpu.finish();
       },
       gpu.timestamps,
       options,
@@ -127,35 +135,64 @@ export interface Ceilings {
   readonly gigaflops: number;
 }
 
-/** Measures the ceilings. */
-export async function measureCeilings(gpu: Gpu, options: BenchOptions = {}): Promise<Ceilings> {
+/** One run of each kernel that measures a ceiling, in milliseconds. */
+export interface CeilingTimes {
+  readonly copy: number;
+  readonly multiplyAdd: number;
+}
+
+/** The kernels that measure the ceilings, ready to run: at the start of a benchmark, and between its cases to see the adapter's speed drift. */
+export interface CeilingProbe {
+  measure(options?: BenchOptions): Promise<Ceilings>;
+  /** Medians of a few runs. */
+  sample(runs: number): Promise<CeilingTimes>;
+  close(): void;
+}
+
+/** Makes the kernels and the memory of the ceilings. */
+export async function openCeilingProbe(gpu: Gpu): Promise<CeilingProbe> {
   const bytes = Math.min(64 << 20, gpu.device.limits.maxStorageBufferBindingSize);
   const source = emptyTensor(gpu, [bytes / 4], 'f32', 'copy source');
   const target = emptyTensor(gpu, [bytes / 4], 'f32', 'copy target');
+  fillWithNoise(gpu, source);
   const sliceOf = (tensor: Tensor, size: number) => ({ buffer: bufferOf(tensor), offset: 0, size, dtype: 'f32' as const, description: tensor.label });
-  const time = async (request: Parameters<typeof bindSequence>[1][number]): Promise<number> => {
-    const sequence = await bindSequence(gpu, [request], request.kernel);
+  const vectors = bytes / 16;
+  const groups = vectors / 64;
+  // Enough invocations to fill a large GPU, few enough that a CPU answers in a fraction of a second.
+  const invocations = gpu.adapter.software ? 1 << 12 : 1 << 20;
+  const rounds = 2048;
+  const bind = (request: Parameters<typeof bindSequence>[1][number]) => bindSequence(gpu, [request], request.kernel);
+  const copy = await bind({ kernel: 'bench/copy', slices: { input: sliceOf(source, bytes), output: sliceOf(target, bytes) }, params: { size: vectors }, workgroups: [Math.min(groups, 32768), Math.ceil(groups / 32768)] });
+  const multiplyAdd = await bind({ kernel: 'bench/multiply_add', slices: { output: sliceOf(target, invocations * 4) }, params: { rounds, factor: 0.5 }, workgroups: [invocations / 64] });
+  const time = async (sequence: BoundSequence, options: BenchOptions): Promise<number> => {
     const run = async (): Promise<void> => {
-      await runSequence(gpu, sequence, request.kernel);
-      await gpu.device.queue.onSubmittedWorkDone();
+      await runSequence(gpu, sequence, 'ceiling');
+      await gpu.finish();
     };
-    const { milliseconds } = await measure(async () => (await timeSequence(gpu, sequence, request.kernel))[0] / 1e6, run, gpu.timestamps, options);
-    sequence.uniforms?.destroy();
-    return milliseconds;
+    return (await measure(async () => (await timeSequence(gpu, sequence, 'ceiling'))[0] / 1e6, run, gpu.timestamps, options)).milliseconds;
   };
+  return {
+    async measure(options = {}) {
+      const [copyTime, multiplyAddTime] = [await time(copy, options), await time(multiplyAdd, options)];
+      return { gigabytes: (2 * bytes) / copyTime / 1e6, gigaflops: (16 * rounds * invocations) / multiplyAddTime / 1e6 };
+    },
+    async sample(runs) {
+      return { copy: await time(copy, { runs, leastRuns: runs }), multiplyAdd: await time(multiplyAdd, { runs, leastRuns: runs }) };
+    },
+    close() {
+      for (const { uniforms } of [copy, multiplyAdd]) uniforms?.destroy();
+      for (const unused of [source, target]) freeTensor(gpu, unused);
+    },
+  };
+}
+
+/** Measures the ceilings. */
+export async function measureCeilings(gpu: Gpu, options: BenchOptions = {}): Promise<Ceilings> {
+  const probe = await openCeilingProbe(gpu);
   try {
-    fillWithNoise(gpu, source);
-    const vectors = bytes / 16;
-    const groups = vectors / 64;
-    const copy = await time({ kernel: 'bench/copy', slices: { input: sliceOf(source, bytes), output: sliceOf(target, bytes) }, params: { size: vectors }, workgroups: [Math.min(groups, 32768), Math.ceil(groups / 32768)] });
-    // Enough invocations to fill a large GPU, few enough that a CPU answers in a fraction of a second.
-    const invocations = gpu.adapter.software ? 1 << 12 : 1 << 20;
-    const rounds = 2048;
-    const arithmetic = await time({ kernel: 'bench/multiply_add', slices: { output: sliceOf(target, invocations * 4) }, params: { rounds, factor: 0.5 }, workgroups: [invocations / 64] });
-    return { gigabytes: (2 * bytes) / copy / 1e6, gigaflops: (16 * rounds * invocations) / arithmetic / 1e6 };
+    return await probe.measure(options);
   } finally {
-    freeTensor(gpu, source);
-    freeTensor(gpu, target);
+    probe.close();
   }
 }
 

@@ -1,0 +1,52 @@
+import { readFile } from 'node:fs/promises';
+import { UserError } from '../errors.ts';
+import { writeFileAtomic } from '../io/files.ts';
+import type { BenchResult, Ceilings } from './bench.ts';
+import type { Round, RoundedResult } from './rounds.ts';
+
+/** What `--compare` needs of a case. */
+export interface MeasuredCase extends Pick<BenchResult, 'op' | 'case' | 'variant' | 'dtype' | 'flops' | 'bytes'> {
+  readonly rounds: readonly Round[];
+}
+
+/** What `bench --json` writes. */
+export interface BenchFile<Result extends MeasuredCase = MeasuredCase> {
+  /** Adapter and driver, as `Gpu.key` has them. */
+  readonly adapter: string;
+  /** Version of the package `webgpu`. */
+  readonly dawn: string;
+  readonly date: string;
+  readonly ceilings: Ceilings;
+  readonly results: readonly Result[];
+}
+
+/** Writes a bench: sums for people and their scripts, and the runs of each round for `--compare`. */
+export function writeBenchFile(file: string, bench: BenchFile<RoundedResult>): Promise<void> {
+  const results = bench.results.map(({ times, wallTimes, ...result }) => result);
+  // Five digits are more than a clock gives.
+  const digits = (_key: string, value: unknown): unknown => (typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value);
+  return writeFileAtomic(file, `${JSON.stringify({ ...bench, results }, digits, 1)}\n`);
+}
+
+/** @throws UserError naming the file and what it lacks */
+export async function readBenchFile(file: string): Promise<BenchFile> {
+  const fail = (problem: string): UserError => new UserError(`--compare ${file}: ${problem}. It must be a file of mfp-clip bench --json.`);
+  let parsed: BenchFile;
+  try {
+    parsed = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw fail((error as Error).message);
+  }
+  if (typeof parsed?.adapter !== 'string' || !Array.isArray(parsed.results)) throw fail('there is no adapter or no list of results in it');
+  const positive = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value > 0;
+  for (const [i, result] of (parsed.results as Partial<MeasuredCase>[]).entries()) {
+    const named = ['op', 'case', 'variant', 'dtype'].every((field) => typeof result?.[field as 'op'] === 'string');
+    const rounds: unknown = result?.rounds;
+    const measured =
+      Array.isArray(rounds) &&
+      rounds.length > 0 &&
+      rounds.every((round: Partial<Round> | null) => Array.isArray(round?.times) && round.times.length > 0 && round.times.every(positive) && positive(round.copy) && positive(round.multiplyAdd));
+    if (!named || !measured || typeof result.flops !== 'number' || typeof result.bytes !== 'number') throw fail(`result ${i + 1} lacks its name or its rounds of times`);
+  }
+  return parsed;
+}
