@@ -12,6 +12,7 @@ import { evalCommand } from './eval.ts';
 import { figuresCommand } from './figures.ts';
 import { mergeCommand } from './merge.ts';
 import { planCommand } from './plan.ts';
+import { profileCommand } from './profile.ts';
 import { trainCommand } from './train.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string };
@@ -31,6 +32,7 @@ const program = new Command('mfp-clip')
   .addCommand(ablateCommand())
   .addCommand(checkCommand())
   .addCommand(benchCommand().enablePositionalOptions().addCommand(benchFusionCommand()))
+  .addCommand(profileCommand())
   .addCommand(doctorCommand());
 
 try {

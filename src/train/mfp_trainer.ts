@@ -9,7 +9,7 @@ import { cast } from '../ops/cast.ts';
 import { diceLoss } from '../ops/dice_loss.ts';
 import { focalLoss } from '../ops/focal_loss.ts';
 import { gradients } from '../ops/gradients.ts';
-import { type KernelTime, Program } from '../tensor/program.ts';
+import { type KernelTime, Program, joinTimes } from '../tensor/program.ts';
 import { scope } from '../tensor/recording.ts';
 import { type MakeTensor, Tensor, asParameter, clearTensors, emptyTensor, freeTensor, readTensor, sizeOf, writeTensor } from '../tensor/tensor.ts';
 import type { RunConfig } from './config.ts';
@@ -231,6 +231,18 @@ export class MfpTrainer {
     const times = await this.#program.time();
     clearTensors(this.#gpu, this.optimizer.gradients.values());
     return times;
+  }
+
+  /** Makes an update as `update` does, all passes and the optimizer, with every kernel timed; the loss scale stays. */
+  async timeUpdate(examples: readonly TrainingExample[], step: number, learningRate: number): Promise<KernelTime[]> {
+    const { batch } = this.#config.training;
+    const parts: KernelTime[][] = [];
+    for (let first = 0; first < examples.length; first += batch) {
+      await this.#write(examples.slice(first, first + batch));
+      parts.push(await this.#program.time());
+    }
+    parts.push(await this.optimizer.time(step - this.#lossScale.skipped, learningRate, this.#lossScale.scale));
+    return joinTimes(parts);
   }
 
   async #write(examples: readonly TrainingExample[]): Promise<void> {

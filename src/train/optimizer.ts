@@ -3,7 +3,8 @@ import { accumulate } from '../ops/accumulate.ts';
 import { adam, adamConstants } from '../ops/adam.ts';
 import { gradientScale } from '../ops/gradient_scale.ts';
 import { sumSquares } from '../ops/sum_squares.ts';
-import { Program } from '../tensor/program.ts';
+import { type KernelTime, Program } from '../tensor/program.ts';
+import { scope } from '../tensor/recording.ts';
 import { type MakeTensor, type Tensor, clearTensors, emptyTensor, freeTensor, readTensor, writeTensor } from '../tensor/tensor.ts';
 import type { OptimizerConfig } from './config.ts';
 
@@ -101,16 +102,30 @@ export class Optimizer {
    * @param lossScale factor that the loss was multiplied with
    */
   async update(step: number, learningRate: number, lossScale: number): Promise<UpdateReport> {
+    const program = await this.#prepare(step, learningRate, lossScale);
+    await program.run();
+    const [, gradientNorm, finite] = await readTensor(this.#gpu, program.outputs);
+    clearTensors(this.#gpu, this.#tensors.gradients.values());
+    return { gradientNorm, applied: finite !== 0 };
+  }
+
+  /** Updates as `update` does, with every kernel timed on the GPU's clock. */
+  async time(step: number, learningRate: number, lossScale: number): Promise<KernelTime[]> {
+    const program = await this.#prepare(step, learningRate, lossScale);
+    const times = await program.time();
+    clearTensors(this.#gpu, this.#tensors.gradients.values());
+    return times;
+  }
+
+  /** The recorded update with its numbers written. */
+  async #prepare(step: number, learningRate: number, lossScale: number): Promise<Program<Tensor>> {
     const { kind, beta1, beta2, epsilon, weightDecay, clipNorm } = this.#config;
-    const { gradients, hyper, limits } = this.#tensors;
-    this.#update ??= await Program.record(this.#gpu, () => recordUpdate(this.#parameters, this.#tensors, this.#config), { label: 'optimizer' });
+    const { hyper, limits } = this.#tensors;
+    this.#update ??= await Program.record(this.#gpu, () => scope('optimizer', () => recordUpdate(this.#parameters, this.#tensors, this.#config)), { label: 'optimizer' });
     writeTensor(this.#gpu, hyper, adamConstants({ step, learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
     // 0 stands for "not clipped".
     writeTensor(this.#gpu, limits, [lossScale, clipNorm ?? 0]);
-    await this.#update.run();
-    const [, gradientNorm, finite] = await readTensor(this.#gpu, this.#update.outputs);
-    clearTensors(this.#gpu, gradients.values());
-    return { gradientNorm, applied: finite !== 0 };
+    return this.#update;
   }
 
   /** The moments by name: "first moment of i2tp.fuse.weight". With them and the parameters a run can go on. */

@@ -1,0 +1,133 @@
+import { median } from 'simple-statistics';
+import { formatBytes } from '../gpu/memory.ts';
+import type { KernelTime } from '../tensor/program.ts';
+import { table } from './table.ts';
+
+/** Kernels that belong together, and what they take. */
+export interface ProfileGroup {
+  readonly name: string;
+  readonly dispatches: number;
+  readonly nanoseconds: number;
+  /** Largest number of bytes of intermediates that are alive during one of them. */
+  readonly aliveBytes: number;
+}
+
+/** Adds up kernels by a name that they have in common. @returns in the order of the first of each */
+export function groupTimes(times: readonly KernelTime[], nameOf: (time: KernelTime) => string): ProfileGroup[] {
+  const groups = new Map<string, ProfileGroup>();
+  for (const time of times) {
+    const name = nameOf(time);
+    const { dispatches, nanoseconds, aliveBytes } = groups.get(name) ?? { dispatches: 0, nanoseconds: 0, aliveBytes: 0 };
+    groups.set(name, { name, dispatches: dispatches + 1, nanoseconds: nanoseconds + time.nanoseconds, aliveBytes: Math.max(aliveBytes, time.aliveBytes) });
+  }
+  return [...groups.values()];
+}
+
+/** What autograd puts at the end of a scope: gradients, and forward passes that are computed again for them. */
+const directions = ['backward', 'again'];
+
+/**
+ * The name of the layer that a kernel belongs to: its scope down to a depth, and in which direction it goes through it.
+ *
+ * @param depth parts of a scope that make a layer: 2 for "first pass/layer 3"
+ */
+export function layerOf({ scope }: Pick<KernelTime, 'scope'>, depth: number): string {
+  const parts = scope.split('/').filter((part) => part !== '');
+  const direction = directions.includes(parts.at(-1)!) ? parts.pop() : undefined;
+  const name = parts.slice(0, depth).join('/') || 'outside of layers';
+  return direction ? `${name} (${direction})` : name;
+}
+
+/** A kernel on a line of time where none overlaps the one before. */
+export interface KernelSpan extends KernelTime {
+  /** Nanoseconds since the first kernel began. */
+  readonly end: number;
+}
+
+/**
+ * Kernels one after the other. A GPU may begin one before the one before has ended; it then counts from that end, so that no
+ * time counts twice.
+ */
+export function spansOf(times: readonly KernelTime[]): KernelSpan[] {
+  let free = 0;
+  return times.map((time) => {
+    const start = Math.max(time.start, free);
+    const end = Math.max(start, time.start + time.nanoseconds);
+    free = end;
+    return { ...time, start, end };
+  });
+}
+
+/** Nanoseconds in which kernels ran. */
+export function busyNanoseconds(times: readonly KernelTime[]): number {
+  return spansOf(times).reduce((sum, { start, end }) => sum + end - start, 0);
+}
+
+/** Nanoseconds in which none ran although later ones were submitted already. */
+export function idleNanoseconds(times: readonly KernelTime[]): number {
+  return (spansOf(times).at(-1)?.end ?? 0) - busyNanoseconds(times);
+}
+
+/** What a command was seen to do. */
+export interface Profile {
+  /** What was run, for a person: "detect, 1 image of 518 × 518, f32". */
+  readonly what: string;
+  readonly adapter: string;
+  /** Milliseconds of each run from the host's call to its results, with nothing timed inside. */
+  readonly wallMilliseconds: readonly number[];
+  /** For each of these runs one more with every kernel timed; undefined where the adapter has no timestamps. */
+  readonly timedRuns: readonly (readonly KernelTime[])[] | undefined;
+  readonly dispatches: number;
+  /** Bytes of the buffers that the intermediates share. */
+  readonly plannedBytes: number;
+  /** Bytes of everything else on the device: weights, inputs, state. */
+  readonly otherBytes: number;
+}
+
+/** The timed run with the median time in kernels: an even number of runs gives the slower of the two in the middle. */
+export function typicalRun(timedRuns: readonly (readonly KernelTime[])[]): readonly KernelTime[] {
+  return [...timedRuns].sort((a, b) => busyNanoseconds(a) - busyNanoseconds(b))[timedRuns.length >> 1];
+}
+
+/**
+ * Share of the wall time in which no kernel ran, from 0 to 1: the median over the runs, each held against the timed run made
+ * beside it.
+ */
+export function shareOutsideKernels(wallMilliseconds: readonly number[], timedRuns: readonly (readonly KernelTime[])[]): number {
+  return median(wallMilliseconds.map((wall, i) => Math.max(0, 1 - busyNanoseconds(timedRuns[i]) / 1e6 / wall)));
+}
+
+/**
+ * A profile as text: where the wall time goes, memory, and the tables by kernel and by layer.
+ *
+ * @param depth parts of a scope that make a layer
+ */
+export function profileText({ what, adapter, wallMilliseconds, timedRuns, dispatches, plannedBytes, otherBytes }: Profile, depth: number): string {
+  const count = wallMilliseconds.length;
+  const line = (name: string, value: string, note: string): string => `${name.padEnd(18)}${value.padStart(12)}  ${note}\n`;
+  const milliseconds = (nanoseconds: number): string => (nanoseconds / 1e6).toFixed(nanoseconds < 1e8 ? 3 : 1);
+  const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
+  let text = `${what}, on ${adapter}\n\n`;
+  text += line('Wall time', `${median([...wallMilliseconds]).toFixed(1)} ms`, `${count === 1 ? 'one run' : `median of ${count} runs`} from the call to its results`);
+  const memory = (peak: string): string => line('Memory', formatBytes(plannedBytes), `of buffers for intermediates${peak}; weights, inputs and state ${formatBytes(otherBytes)}`);
+  if (!timedRuns) {
+    text += line('Dispatches', String(dispatches), '');
+    text += memory('');
+    return `${text}\nThe adapter has no timestamp-query: times of kernels and layers, the share of time outside of kernels and --trace cannot be had on it.\n`;
+  }
+  const times = typicalRun(timedRuns);
+  const total = times.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0);
+  const busy = busyNanoseconds(times);
+  const idle = idleNanoseconds(times);
+  text += line('Kernels', `${milliseconds(busy)} ms`, `${times.length} dispatches`);
+  text += line('Outside kernels', percent(shareOutsideKernels(wallMilliseconds, timedRuns)), 'of the wall time');
+  text += line('Between kernels', percent(idle / (busy + idle)), 'of the time on the adapter, while each kernel is timed in a pass of its own');
+  const largest = times.reduce((most, time) => (time.aliveBytes > most.aliveBytes ? time : most));
+  text += memory(`, at most ${formatBytes(largest.aliveBytes)} of them alive (${layerOf(largest, Number.POSITIVE_INFINITY)})`);
+  const rows = (groups: readonly ProfileGroup[]): string[][] =>
+    groups.map(({ name, dispatches: several, nanoseconds, aliveBytes }) => [name, String(several), milliseconds(nanoseconds), percent(nanoseconds / total), formatBytes(aliveBytes)]);
+  const byKernel = groupTimes(times, ({ kernel }) => kernel).sort((a, b) => b.nanoseconds - a.nanoseconds);
+  text += `\n${table(['kernel', 'dispatches', 'ms', 'share', 'memory'], rows(byKernel))}`;
+  text += `\n${table(['layer', 'dispatches', 'ms', 'share', 'memory'], rows(groupTimes(times, (time) => layerOf(time, depth))))}`;
+  return text;
+}
