@@ -144,7 +144,7 @@ export interface CeilingTimes {
 /** The kernels that measure the ceilings, ready to run: at the start of a benchmark, and between its cases to see the adapter's speed drift. */
 export interface CeilingProbe {
   measure(options?: BenchOptions): Promise<Ceilings>;
-  /** Medians of a few runs. */
+  /** Medians of a few runs, when they have run before. */
   sample(runs: number): Promise<CeilingTimes>;
   close(): void;
 }
@@ -164,12 +164,22 @@ export async function openCeilingProbe(gpu: Gpu): Promise<CeilingProbe> {
   const bind = (request: Parameters<typeof bindSequence>[1][number]) => bindSequence(gpu, [request], request.kernel);
   const copy = await bind({ kernel: 'bench/copy', slices: { input: sliceOf(source, bytes), output: sliceOf(target, bytes) }, params: { size: vectors }, workgroups: [Math.min(groups, 32768), Math.ceil(groups / 32768)] });
   const multiplyAdd = await bind({ kernel: 'bench/multiply_add', slices: { output: sliceOf(target, invocations * 4) }, params: { rounds, factor: 0.5 }, workgroups: [invocations / 64] });
-  const time = async (sequence: BoundSequence, options: BenchOptions): Promise<number> => {
-    const run = async (): Promise<void> => {
-      await runSequence(gpu, sequence, 'ceiling');
-      await gpu.finish();
-    };
-    return (await measure(async () => (await timeSequence(gpu, sequence, 'ceiling'))[0] / 1e6, run, gpu.timestamps, options)).milliseconds;
+  const wallRun = async (sequence: BoundSequence): Promise<void> => {
+    await runSequence(gpu, sequence, 'ceiling');
+    await gpu.finish();
+  };
+  const gpuRun = async (sequence: BoundSequence): Promise<number> => (await timeSequence(gpu, sequence, 'ceiling'))[0] / 1e6;
+  const time = async (sequence: BoundSequence, options: BenchOptions): Promise<number> => (await measure(() => gpuRun(sequence), () => wallRun(sequence), gpu.timestamps, options)).milliseconds;
+  const once = async (sequence: BoundSequence): Promise<number> => {
+    if (gpu.timestamps) return gpuRun(sequence);
+    const start = performance.now();
+    await wallRun(sequence);
+    return performance.now() - start;
+  };
+  const middle = async (sequence: BoundSequence, runs: number): Promise<number> => {
+    const times: number[] = [];
+    while (times.length < runs) times.push(await once(sequence));
+    return median(times);
   };
   return {
     async measure(options = {}) {
@@ -177,7 +187,7 @@ export async function openCeilingProbe(gpu: Gpu): Promise<CeilingProbe> {
       return { gigabytes: (2 * bytes) / copyTime / 1e6, gigaflops: (16 * rounds * invocations) / multiplyAddTime / 1e6 };
     },
     async sample(runs) {
-      return { copy: await time(copy, { runs, leastRuns: runs }), multiplyAdd: await time(multiplyAdd, { runs, leastRuns: runs }) };
+      return { copy: await middle(copy, runs), multiplyAdd: await middle(multiplyAdd, runs) };
     },
     close() {
       for (const { uniforms } of [copy, multiplyAdd]) uniforms?.destroy();

@@ -22,10 +22,13 @@ export interface BenchFile<Result extends MeasuredCase = MeasuredCase> {
 
 /** Writes a bench: sums for people and their scripts, and the runs of each round for `--compare`. */
 export function writeBenchFile(file: string, bench: BenchFile<RoundedResult>): Promise<void> {
-  const results = bench.results.map(({ times, wallTimes, ...result }) => result);
   // Five digits are more than a clock gives.
   const digits = (_key: string, value: unknown): unknown => (typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(5)) : value);
-  return writeFileAtomic(file, `${JSON.stringify({ ...bench, results }, digits, 1)}\n`);
+  const { results, ...head } = bench;
+  const fields = Object.entries(head).map(([name, value]) => ` ${JSON.stringify(name)}: ${JSON.stringify(value, digits)},\n`);
+  // A line for each case.
+  const lines = results.map(({ times, wallTimes, ...result }) => `  ${JSON.stringify(result, digits)}`);
+  return writeFileAtomic(file, `{\n${fields.join('')} "results": [\n${lines.join(',\n')}\n ]\n}\n`);
 }
 
 /** @throws UserError naming the file and what it lacks */

@@ -1,0 +1,65 @@
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { command, scratchFolder } from '../support/command.ts';
+
+const folder = scratchFolder();
+const first = join(folder, 'first.json');
+const quick = ['bench', 'add', '--shapes', '40x64', '--seconds', '0.05'];
+
+test('sizes of one\'s own are timed, written, plotted, and their shaders dumped', async () => {
+  const plot = join(folder, 'plot.svg');
+  const shaders = join(folder, 'shaders');
+  const { code, output, errors } = await command([...quick, '--json', first, '--plot', plot, '--dump-shaders', shaders]);
+  assert.is(code, 0, errors);
+  assert.match(output, /copy [\d.]+ GB\/s, multiply-add [\d.]+ GFLOP\/s/);
+  assert.match(output, /^\| add +\| 40x64 /m);
+  const { adapter, dawn, results } = JSON.parse(readFileSync(first, 'utf8'));
+  assert.ok(adapter.length > 0);
+  assert.match(dawn, /^\d+\.\d+/);
+  assert.ok(results.length >= 1);
+  for (const { rounds, flops, bytes } of results) {
+    assert.is(rounds.length, 3);
+    assert.ok(rounds.every(({ times, copy, multiplyAdd }: { times: number[]; copy: number; multiplyAdd: number }) => times.length >= 2 && copy > 0 && multiplyAdd > 0));
+    assert.equal([flops, bytes], [2560, 3 * 10240]);
+  }
+  assert.match(readFileSync(plot, 'utf8'), /^<svg .*40x64/s);
+  assert.ok(readdirSync(join(shaders, 'elementwise')).includes('add.wgsl'));
+  assert.ok(existsSync(join(shaders, 'bench', 'copy.wgsl')));
+});
+
+test('a bench beside one that was ten times faster ends with exit code 1 and a table', async () => {
+  const bench = JSON.parse(readFileSync(first, 'utf8'));
+  for (const result of bench.results) for (const round of result.rounds) round.times = round.times.map((time: number) => time / 10);
+  const faster = join(folder, 'faster.json');
+  writeFileSync(faster, JSON.stringify(bench));
+  const { code, output, errors } = await command([...quick, '--compare', faster]);
+  assert.is(code, 1, `${output}${errors}`);
+  assert.match(output, /^\| add .* slower +\|$/m);
+  assert.match(output, /[1-9] slower, 0 faster/);
+});
+
+test('a bench of another adapter, or no bench, is not compared with', async () => {
+  const other = join(folder, 'other.json');
+  writeFileSync(other, JSON.stringify({ ...JSON.parse(readFileSync(first, 'utf8')), adapter: 'Voodoo 2' }));
+  for (const [file, message] of [
+    [other, /^mfp-clip: --compare .*other\.json: it was measured on "Voodoo 2", this is ".+"\. Times of different adapters/m],
+    [join(folder, 'absent.json'), /^mfp-clip: --compare .*absent\.json: /m],
+  ] as const) {
+    const { code, output, errors } = await command([...quick, '--compare', file]);
+    assert.is(code, 1);
+    assert.match(errors, message);
+    assert.is(output, '');
+  }
+});
+
+test('sizes need an op, and are explained', async () => {
+  const { code, errors } = await command(['bench', '--shapes', '3x4']);
+  assert.is(code, 1);
+  assert.match(errors, /^mfp-clip: --shapes: name the op/m);
+  const { output } = await command(['bench', '--shapes', 'help']);
+  assert.match(output, /^ {2}gemm +rows x depth x columns, for example \d+x\d+x\d+$/m);
+});
+
+test.run();
