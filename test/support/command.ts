@@ -15,17 +15,21 @@ export interface CommandResult {
   readonly milliseconds: number;
 }
 
-/** Runs `mfp-clip` from source, in the project's folder. @param killAfter milliseconds after which it gets SIGKILL */
-export function command(args: readonly string[], killAfter?: number): Promise<CommandResult> {
+/**
+ * Runs `mfp-clip` from source, in the project's folder.
+ *
+ * @param killWhen asked every few milliseconds, with what came on standard error so far; when it says so, the program gets SIGKILL
+ */
+export function command(args: readonly string[], killWhen?: (errors: string) => boolean): Promise<CommandResult> {
   const start = performance.now();
   const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd: fileURLToPath(new URL('../../', import.meta.url)) });
   let [output, errors] = ['', ''];
   child.stdout.on('data', (data: Buffer) => (output += data.toString()));
   child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
-  const timer = killAfter === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfter);
+  const timer = killWhen && setInterval(() => killWhen(errors) && child.kill('SIGKILL'), 3);
   return new Promise((resolve) => {
     child.on('close', (code) => {
-      clearTimeout(timer);
+      clearInterval(timer);
       resolve({ code, output, errors, milliseconds: performance.now() - start });
     });
   });
