@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../errors.ts';
 import { bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
-import type { Gpu } from '../gpu/device.ts';
+import { type Gpu, dawnVersion } from '../gpu/device.ts';
 import { kernelSources } from '../gpu/kernels.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { dispatchRequest } from './dispatch.ts';
@@ -68,6 +67,14 @@ export class VariantTable {
     return this.#file;
   }
 
+  /** All that was measured on this adapter, now or earlier, for `doctor`. */
+  get measurements(): (MeasuredChoice & { readonly op: string; readonly dtype: string; readonly shapeClass: string })[] {
+    return [...this.#measured].map(([key, choice]) => {
+      const [op, dtype, shapeClass] = key.split('|');
+      return { op, dtype, shapeClass, ...choice };
+    });
+  }
+
   /** The variant of each call so far and of those that were pinned, in alphabetical order: what a run pins that goes on from this one. */
   get chosenNames(): Readonly<Record<string, string>> {
     const names = new Map([...Object.entries(this.policy.pinned ?? {}), ...[...this.chosen].map(([call, { variant }]) => [call, variant] as const)]);
@@ -92,7 +99,6 @@ export class VariantTable {
     const supported = op.variants.filter((variant) => variant.supports?.(call) ?? true);
     if (!supported.length) throw new Error(`${op.name}: no variant runs on ${this.#gpu.adapter.description} with ${call.inputs.join(', ')}`);
     const shape = op.shapeClass?.(call.inputs, call.attributes) ?? '';
-    const key = `${op.name}|${call.inputs.find((input) => input)?.dtype ?? ''}|${shape}`;
     const exact = `${op.name}|${call.inputs.map((input) => (input ? `${input.dtype}${formatShape(input.shape)}` : '-')).join(' ')}|${JSON.stringify(call.attributes)}`;
     const note = (variant: Variant<A>, reason: VariantReason): Variant<A> => {
       this.chosen.set(exact, { op: op.name, shapeClass: shape, variant: variant.name, reason });
@@ -115,11 +121,10 @@ export class VariantTable {
     const preference = op.preferred?.(call);
     const fallback = candidates.find((variant) => variant.name === preference) ?? candidates[0];
     if (this.policy.mode === 'default') return note(fallback, 'default');
-    // A variant that the op does not have any more is measured anew; one that only these inputs rule out is not.
-    const known = (): MeasuredChoice | undefined => {
-      const choice = this.#measured.get(key);
-      return choice && op.variants.some((variant) => variant.name === choice.variant) ? choice : undefined;
-    };
+    // The candidates are part of the key: a variant that is new, or that only some inputs of a shape class allow, gets its turn, and
+    // the choice among the others stays as it was.
+    const key = [op.name, call.inputs.find((input) => input)?.dtype ?? '', shape, candidates.map(({ name }) => name).join(',')].join('|');
+    const known = (): Variant<A> | undefined => candidates.find((variant) => variant.name === this.#measured.get(key)?.variant);
     if (!known()) {
       // What cannot be remembered must not be used, or the next run could choose otherwise and give other bits.
       if (!this.#writable) return note(fallback, 'default');
@@ -133,11 +138,11 @@ export class VariantTable {
         return note(fallback, 'default');
       }
     }
-    return note(candidates.find((variant) => variant.name === known()!.variant) ?? fallback, 'measured');
+    return note(known()!, 'measured');
   }
 
   async #save(): Promise<void> {
-    const content = { adapter: this.#gpu.key, choices: Object.fromEntries([...this.#measured].sort(([a], [b]) => (a < b ? -1 : 1))) };
+    const content = { ...measurementKey(this.#gpu), choices: Object.fromEntries([...this.#measured].sort(([a], [b]) => (a < b ? -1 : 1))) };
     try {
       await writeFileAtomic(this.#file, `${JSON.stringify(content, null, 2)}\n`);
     } catch {
@@ -212,11 +217,15 @@ export function cacheFolder(): string {
   return join(process.env.MFP_CLIP_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'mfp-clip'));
 }
 
-function cacheKey(gpu: Gpu): string {
-  const hash = createHash('sha256').update(gpu.key);
-  hash.update((createRequire(import.meta.url)('webgpu/package.json') as { version: string }).version);
+/** What measurements depend on and are filed under: a change of any of these starts anew. */
+export function measurementKey(gpu: Gpu): { readonly adapter: string; readonly dawn: string; readonly kernels: string } {
+  const hash = createHash('sha256');
   for (const [path, text] of Object.entries(kernelSources()).sort(([a], [b]) => (a < b ? -1 : 1))) hash.update(path).update(text);
-  return hash.digest('hex').slice(0, 16);
+  return { adapter: gpu.key, dawn: dawnVersion(), kernels: hash.digest('hex').slice(0, 16) };
+}
+
+function cacheKey(gpu: Gpu): string {
+  return createHash('sha256').update(JSON.stringify(measurementKey(gpu))).digest('hex').slice(0, 16);
 }
 
 const tables = new WeakMap<Gpu, VariantTable>();
