@@ -7,7 +7,7 @@ import { loadModel } from '../eval/detector.ts';
 import { Gpu } from '../gpu/device.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { loadMfp } from '../models/mfp/load.ts';
-import { profileText, typicalRun } from '../report/profile.ts';
+import { type TimedRun, profileText, typicalRun } from '../report/profile.ts';
 import { chromeTrace } from '../report/trace.ts';
 import type { KernelTime } from '../tensor/program.ts';
 import { configureVariants } from '../tensor/variants.ts';
@@ -40,12 +40,15 @@ async function profile(gpu: Gpu, { what, run, time, plan }: Subject, { rounds, d
   // The first run compiles kernels.
   await run();
   const wallMilliseconds: number[] = [];
-  const timedRuns: (readonly KernelTime[])[] = [];
+  const timedRuns: TimedRun[] = [];
   for (let round = 0; round < rounds; round++) {
     const start = performance.now();
     await run();
     wallMilliseconds.push(performance.now() - start);
-    if (gpu.timestamps) timedRuns.push(await time());
+    if (!gpu.timestamps) continue;
+    const timedStart = performance.now();
+    const times = await time();
+    timedRuns.push({ times, wallMilliseconds: performance.now() - timedStart });
   }
   const { plannedBytes, dispatches } = await plan();
   const adapter = gpu.adapter.description || gpu.key;

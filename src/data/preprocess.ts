@@ -48,17 +48,27 @@ export class Preprocessor {
    * @param index place in the batch
    */
   async load(image: RgbImage, batches: readonly Tensor[], index: number): Promise<void> {
-    const { pixels, program } = await this.#programFor(image.width, image.height);
-    writeTensor(this.#gpu, pixels, image.pixels);
+    const program = await this.#prepare(image);
     await program.run();
-    program.outputs.forEach((output, i) => copyTensor(this.#gpu, output, batches[i], index * output.size));
+    this.#copy(program, batches, index);
   }
 
-  /** Resizes a photo once more with every kernel timed on the GPU's clock. */
-  async time(image: RgbImage): Promise<KernelTime[]> {
+  /** The same with every kernel timed on the GPU's clock. */
+  async time(image: RgbImage, batches: readonly Tensor[], index: number): Promise<KernelTime[]> {
+    const program = await this.#prepare(image);
+    const times = await program.time();
+    this.#copy(program, batches, index);
+    return times;
+  }
+
+  async #prepare(image: RgbImage): Promise<Program<readonly Tensor[]>> {
     const { pixels, program } = await this.#programFor(image.width, image.height);
     writeTensor(this.#gpu, pixels, image.pixels);
-    return program.time();
+    return program;
+  }
+
+  #copy(program: Program<readonly Tensor[]>, batches: readonly Tensor[], index: number): void {
+    program.outputs.forEach((output, i) => copyTensor(this.#gpu, output, batches[i], index * output.size));
   }
 
   async #programFor(width: number, height: number): Promise<SizeProgram> {

@@ -34,11 +34,15 @@ export interface Detection {
 /** What a batch gives on the device: maps [batch, size, size] and scores [batch]. */
 export type BatchOutputs = Pick<MfpOutputs, 'map' | 'coarseMap' | 'score'>;
 
-/** A program for one batch size, and the tensors to write before a run. */
-interface BatchRunner<Outputs extends Tensors> {
+/** The tensors to write before a run. */
+interface BatchInputs {
   readonly image: Tensor;
   readonly cnnImage: Tensor | undefined;
   readonly endOfText: Tensor;
+}
+
+/** A program for one batch size. */
+interface BatchRunner<Outputs extends Tensors> extends BatchInputs {
   readonly program: Program<Outputs>;
 }
 
@@ -110,10 +114,13 @@ export class Detector {
    */
   async detect(images: readonly RgbImage[], className: string): Promise<Detection[]> {
     if (!images.length) return [];
-    const { map, coarseMap, score } = await this.run(images, className);
+    return this.#read(await this.run(images, className), images.length);
+  }
+
+  async #read({ map, coarseMap, score }: BatchOutputs, count: number): Promise<Detection[]> {
     const [maps, coarseMaps, scores] = [await readTensor(this.gpu, map), await readTensor(this.gpu, coarseMap), await readTensor(this.gpu, score)];
     const area = this.size * this.size;
-    return images.map((_, i) => ({
+    return Array.from({ length: count }, (_, i) => ({
       score: scores[i],
       map: maps.slice(i * area, (i + 1) * area),
       coarseMap: coarseMaps.slice(i * area, (i + 1) * area),
@@ -133,13 +140,15 @@ export class Detector {
     return runner.program.outputs;
   }
 
-  /** Runs once over the images with every kernel timed on the GPU's clock: resizing, then the model. */
+  /** Does what `detect` does with every kernel timed on the GPU's clock: resizing, then the model. @param images at least one */
   async time(images: readonly RgbImage[], className: string): Promise<KernelTime[]> {
-    const runner = await this.#runnerFor(images.length);
-    await this.#load(runner, images, className);
+    const { program, ...inputs } = await this.#runnerFor(images.length);
+    const batches = await this.#loadText(inputs, images.length, className);
     const parts: KernelTime[][] = [];
-    for (const image of images) parts.push(await this.#preprocessor.time(image));
-    return joinTimes([...parts, await runner.program.time()]);
+    for (const [i, photo] of images.entries()) parts.push(await this.#preprocessor.time(photo, batches, i));
+    parts.push(await program.time());
+    await this.#read(program.outputs, images.length);
+    return joinTimes(parts);
   }
 
   /** The memory plan and the dispatches of the program for so many images; it is recorded if it is not yet. */
@@ -172,13 +181,18 @@ export class Detector {
   }
 
   /** Writes a batch into the tensors of a runner. */
-  async #load({ image, cnnImage, endOfText }: BatchRunner<Tensors>, images: readonly RgbImage[], className: string): Promise<void> {
+  async #load(inputs: BatchInputs, images: readonly RgbImage[], className: string): Promise<void> {
+    const batches = await this.#loadText(inputs, images.length, className);
+    for (const [i, photo] of images.entries()) await this.#preprocessor.load(photo, batches, i);
+  }
+
+  /** Writes what depends on the class. @returns the tensors that the photos go into */
+  async #loadText({ image, cnnImage, endOfText }: BatchInputs, count: number, className: string): Promise<Tensor[]> {
     const text = await this.#texts.of(className);
     writeTensor(this.gpu, this.#tokens, text.embeddings);
     if (text.features) writeTensor(this.gpu, this.#textFeatures, text.features);
-    writeTensor(this.gpu, endOfText, images.flatMap(() => text.endOfText));
-    const batches = [image, ...(cnnImage ? [cnnImage] : [])];
-    for (const [i, photo] of images.entries()) await this.#preprocessor.load(photo, batches, i);
+    writeTensor(this.gpu, endOfText, Array.from({ length: count }, () => text.endOfText).flat());
+    return [image, ...(cnnImage ? [cnnImage] : [])];
   }
 
   async #runnerFor(batch: number): Promise<BatchRunner<BatchOutputs>> {

@@ -238,8 +238,10 @@ export class MfpTrainer {
     const { batch } = this.#config.training;
     const parts: KernelTime[][] = [];
     for (let first = 0; first < examples.length; first += batch) {
-      await this.#write(examples.slice(first, first + batch));
+      const part = examples.slice(first, first + batch);
+      await this.#write(part);
       parts.push(await this.#program.time());
+      await this.#readLosses(part, step);
     }
     parts.push(await this.optimizer.time(step - this.#lossScale.skipped, learningRate, this.#lossScale.scale));
     return joinTimes(parts);

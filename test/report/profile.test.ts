@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { busyNanoseconds, groupTimes, idleNanoseconds, layerOf, profileText, shareOutsideKernels, spansOf, typicalRun } from '../../src/report/profile.ts';
+import { type TimedRun, busyNanoseconds, groupTimes, idleNanoseconds, layerOf, profileText, sharesOutsideKernels, spansOf, typicalRun } from '../../src/report/profile.ts';
 import { type TraceEvent, chromeTrace } from '../../src/report/trace.ts';
 import { type KernelTime, joinTimes } from '../../src/tensor/program.ts';
 import { errorOf } from '../support/errors.ts';
@@ -44,20 +44,23 @@ test('layers are scopes down to a depth, with the direction apart', () => {
   assert.is(layerOf({ scope: 'text/layer 2/mlp/again' }, 3), 'text/layer 2/mlp (again)');
 });
 
-test('the share outside of kernels is the median over the runs, each with its own timed run', () => {
-  const busy = (microseconds: number): KernelTime[] => [kernel('a', '', 0, microseconds)];
-  assert.ok(Math.abs(shareOutsideKernels([1, 2, 1], [busy(900), busy(1000), busy(750)]) - 0.25) < 1e-12);
-  // Noise can make the timed run the longer one.
-  assert.is(shareOutsideKernels([1], [busy(1100)]), 0);
-  assert.is(typicalRun([busy(900), busy(1000), busy(750)])[0].nanoseconds, 900000);
+test('the share outside of kernels is the median over the runs, within the timed ones and against the plain ones', () => {
+  const timed = (busy: number, wallMilliseconds: number): TimedRun => ({ times: [kernel('a', '', 0, busy)], wallMilliseconds });
+  const runs = [timed(900, 1.2), timed(1000, 2), timed(750, 1.5)];
+  const { timed: within, plain } = sharesOutsideKernels([1, 2, 1], runs);
+  assert.ok(Math.abs(within - 0.5) < 1e-12);
+  assert.ok(Math.abs(plain - 0.25) < 1e-12);
+  // Noise can make the timed run the faster one.
+  assert.is(sharesOutsideKernels([1], [timed(1100, 2)]).plain, 0);
+  assert.is(typicalRun(runs)[0].nanoseconds, 900000);
 });
 
 test('the text has the numbers, the kernels by time and the layers in order', () => {
-  const text = profileText({ what: 'detect', adapter: 'a GPU', wallMilliseconds: [0.02, 0.034, 0.04], timedRuns: [run, run, run], dispatches: 6, plannedBytes: 120, otherBytes: 3000 }, 2);
+  const text = profileText({ what: 'detect', adapter: 'a GPU', wallMilliseconds: [0.02, 0.034, 0.04], timedRuns: [1, 2, 3].map(() => ({ times: run, wallMilliseconds: 0.068 })), dispatches: 6, plannedBytes: 120, otherBytes: 3000 }, 2);
   assert.match(text, /^detect, on a GPU\n/);
   assert.match(text, /Wall time +0\.0 ms +median of 3 runs/);
   assert.match(text, /Kernels +0\.017 ms +6 dispatches/);
-  assert.match(text, /Outside kernels +50\.0% +of the wall time/);
+  assert.match(text, /Outside kernels +75\.0% +of the wall time of runs with every kernel timed, .*; 50\.0% with plain runs/);
   assert.match(text, /Between kernels +22\.7%/);
   assert.match(text, /Memory +120 B +of buffers for intermediates, at most 70 B of them alive \(first pass\/layer 1\/mlp\); weights, inputs and state 3\.0 kB/);
   const rows = [...text.matchAll(/^\| (\S.*?) +\| +(\d+) \| +([\d.]+) \|/gm)].map((match) => match.slice(1, 4));
