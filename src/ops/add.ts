@@ -1,7 +1,18 @@
-import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply, reshape } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { sumRows } from './sum_rows.ts';
+
+/** @param width elements of one invocation */
+function kernel({ inputs: [a, b], outputs: [output] }: OpCall<Record<string, never>>, path: string, width: number): KernelCall {
+  return {
+    kernel: path,
+    conditions: { f16: a!.dtype === 'f16' },
+    bindings: { a: a!, b: b!, output },
+    params: { size: output.size / width, period: b!.size / width },
+    workgroups: foldWorkgroups(Math.ceil(output.size / width / 64)),
+  };
+}
 
 export const addOp = defineOp<Record<string, never>>({
   name: 'add',
@@ -15,18 +26,8 @@ export const addOp = defineOp<Record<string, never>>({
     return [{ shape: a!.shape, dtype: a!.dtype }];
   },
   variants: [
-    {
-      name: 'elementwise',
-      kernels: ({ inputs: [a, b], outputs: [output] }) => [
-        {
-          kernel: 'elementwise/add',
-          conditions: { f16: a!.dtype === 'f16' },
-          bindings: { a: a!, b: b!, output },
-          params: { size: output.size, period: b!.size },
-          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
-        },
-      ],
-    },
+    { name: 'vectors', purpose: 'four elements per invocation', supports: ({ inputs: [, b] }) => b!.size % 4 === 0, kernels: (call) => [kernel(call, 'elementwise/add_vectors', 4)] },
+    { name: 'elementwise', purpose: 'one element per invocation: any size', kernels: (call) => [kernel(call, 'elementwise/add', 1)] },
   ],
   cost: (inputs, outputs) => ({ flops: sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [a, b], outputGradients: [gradient], needs }) => [
@@ -35,7 +36,7 @@ export const addOp = defineOp<Record<string, never>>({
   ],
   sizes: {
     names: ['rows', 'width'],
-    small: [[3, 37]],
+    small: [[3, 36], [3, 37]],
     case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: {} }),
   },
   benchCases: [

@@ -40,11 +40,15 @@ for (const [outer, na, nb, inner] of [[1, 1, 1, 1], [3, 5, 2, 7], [2, 17, 13, 65
     assert.equal([...output], gather(outer, nb, inner, (o, i, c) => whole.values[(o * (na + nb) + na + i) * inner + c]));
   });
 
-  test(`add repeats b over a's outer axes [${outer}, ${na}, ${inner}]`, async () => {
-    const a = randomInput([outer, na, inner], 4);
-    const b = randomInput([na, inner], 5);
-    const [output] = await evaluate([a, b], (x, y) => add(x, y));
-    assertClose(output, gather(outer, na, inner, (o, i, c) => a.values[(o * na + i) * inner + c] + b.values[i * inner + c]), 1e-7, 'add');
+  test(`add repeats b over a's outer axes [${outer}, ${na}, ${inner}], and of whole vectors`, async () => {
+    for (const [width, variants] of [[inner, ['elementwise']], [4 * inner, ['vectors', 'elementwise']]] as const) {
+      const a = randomInput([outer, na, width], 4);
+      const b = randomInput([na, width], 5);
+      for (const variant of variants) {
+        const [output] = await evaluate([a, b], (x, y) => add(x, y), { add: variant });
+        assertClose(output, gather(outer, na, width, (o, i, c) => a.values[(o * na + i) * width + c] + b.values[i * width + c]), 1e-7, `add ${variant}`);
+      }
+    }
   });
 
   test(`sum_rows [${outer}, ${na}, ${inner}]`, async () => {
