@@ -73,7 +73,11 @@ async function fusion(names: string[], flags: FusionFlags): Promise<void> {
     progress.stop();
     process.stdout.write(`${gpu.adapter.description || gpu.key}\n\n`);
     for (const { name, fuses } of studies) process.stdout.write(`${name}: ${fuses}\n`);
-    const time = ({ milliseconds, spread }: SideResult): string => `${milliseconds.toPrecision(4)} ± ${spread.toPrecision(2)}`;
+    // Four digits of the time, and the spread to the same place.
+    const time = ({ milliseconds, spread }: SideResult): string => {
+      const places = Math.max(0, 3 - Math.floor(Math.log10(milliseconds)));
+      return `${milliseconds.toFixed(places)} ± ${spread.toFixed(places)}`;
+    };
     const rows = results.map(({ study, case: name, dtype, pass, fused, unfused }) => [
       study,
       name,

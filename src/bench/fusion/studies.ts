@@ -30,7 +30,7 @@ const attentionStudy: FusionStudy = {
   sizeNames: ['tokens', 'heads', 'head size'],
   cases: [
     { name: 'ViT-L/14-518', sizes: [1370, 16, 64] },
-    { name: '257 tokens', sizes: [257, 16, 64] },
+    { name: 'ViT-L/14-224', sizes: [257, 16, 64] },
   ],
   types: ['f32', 'f16'],
   backward: true,
