@@ -33,7 +33,7 @@ export function describeShader(name: string, key: PipelineKey, { code, condition
   const lines = [
     name,
     `from kernels/${key.kernel}.wgsl${conditions.length ? `, with the conditions ${conditions.join(', ')}` : ''}`,
-    `workgroup size: ${workgroup.split(',').map((part) => values.get(part.trim()) ?? part.trim()).join(' x ')}`,
+    `workgroup size: ${workgroup.split(',').map((part) => (values.get(part.trim()) ?? part.trim()).replace(/^(\d+)[iu]$/, '$1')).join(' x ')}`,
     ...overrides,
     ...(params.length ? [`binding 0: uniform Params { ${params.map(({ name, type }) => `${name}: ${type}`).join(', ')} }`] : []),
     ...bindings.map(({ binding, name, access, element }) => `binding ${binding}: ${name}, ${element}, ${access}`),

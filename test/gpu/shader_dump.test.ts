@@ -44,6 +44,14 @@ test('each pipeline leaves one file that says what it binds, and that compiles a
   assert.is(await device.popErrorScope(), null);
 });
 
+test('a workgroup size is a number, also where the WGSL names a constant of its own', async () => {
+  const { device } = await testGpu();
+  const key = { kernel: 'attention/subgroup', conditions: { head_16: true } };
+  // Where the adapter has no subgroups it does not compile; the file is there either way.
+  await new PipelineCache(device, folder).get(key).catch(() => {});
+  assert.match(readFileSync(join(folder, shaderFile(key)), 'utf8'), /^\/\/ workgroup size: 8$/m);
+});
+
 test('a pipeline that does not compile leaves its file, too', async () => {
   const { device } = await testGpu();
   const key = { kernel: 'normalization/layer_norm', constants: { TREADS: 3 } };
