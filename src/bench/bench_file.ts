@@ -40,16 +40,18 @@ export async function readBenchFile(file: string): Promise<BenchFile> {
   } catch (error) {
     throw fail((error as Error).message);
   }
-  if (typeof parsed?.adapter !== 'string' || !Array.isArray(parsed.results)) throw fail('there is no adapter or no list of results in it');
   const positive = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value > 0;
+  const named = ['adapter', 'dawn', 'date'].every((field) => typeof parsed?.[field as 'adapter'] === 'string');
+  if (!named || !Array.isArray(parsed.results)) throw fail('there is no adapter, Dawn, date or list of results in it');
+  if (!positive(parsed.ceilings?.gigabytes) || !positive(parsed.ceilings.gigaflops)) throw fail('there are no ceilings in it');
   for (const [i, result] of (parsed.results as Partial<MeasuredCase>[]).entries()) {
-    const named = ['op', 'case', 'variant', 'dtype'].every((field) => typeof result?.[field as 'op'] === 'string');
+    const isNamed = ['op', 'case', 'variant', 'dtype'].every((field) => typeof result?.[field as 'op'] === 'string');
     const rounds: unknown = result?.rounds;
     const measured =
       Array.isArray(rounds) &&
       rounds.length > 0 &&
       rounds.every((round: Partial<Round> | null) => Array.isArray(round?.times) && round.times.length > 0 && round.times.every(positive) && positive(round.copy) && positive(round.multiplyAdd));
-    if (!named || !measured || typeof result.flops !== 'number' || typeof result.bytes !== 'number') throw fail(`result ${i + 1} lacks its name or its rounds of times`);
+    if (!isNamed || !measured || typeof result.flops !== 'number' || typeof result.bytes !== 'number') throw fail(`result ${i + 1} lacks its name or its rounds of times`);
   }
   return parsed;
 }

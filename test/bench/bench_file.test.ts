@@ -44,6 +44,8 @@ test('a file that is no bench is named, with what it lacks', async () => {
     ['null', /no adapter/],
     ['[]', /no adapter/],
     [JSON.stringify({ ...good, adapter: 3 }), /no adapter/],
+    [JSON.stringify({ ...good, date: undefined }), /no adapter, Dawn, date/],
+    [JSON.stringify({ ...good, ceilings: { gigabytes: 1 } }), /no ceilings/],
     [changed({ rounds: undefined }), /result 2 lacks/],
     [changed({ rounds: [] }), /result 2 lacks/],
     [changed({ rounds: [null] }), /result 2 lacks/],
