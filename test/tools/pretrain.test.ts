@@ -49,8 +49,11 @@ test('pairs show each category once without and once with a defect, and say so',
     }
     assert.is(new Set(shown.map(({ category }) => category)).size, 3);
     assert.is(new Set(batch.map(({ caption }) => caption)).size, 6);
-    for (const { pixels, caption, concept } of batch) {
+    for (const { pixels, mask, caption, concept } of batch) {
       assert.is(pixels.length, 3 * 24 * 24);
+      // All of the defect is in the picture, and it is large enough to be learned from.
+      assert.is(mask.some((share) => share > 0.5), images.concepts[concept].defect !== 'good', caption);
+      assert.ok(mask.every((share) => share >= 0 && share <= 1.000001));
       assert.ok(new Set(pixels).size > 8, 'a picture is not flat');
       assert.ok(caption.includes(images.concepts[concept].category.name), caption);
     }

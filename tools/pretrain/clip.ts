@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { UserError } from '../../src/errors.ts';
+import { ascending, rankScores, rankingMetrics } from '../../src/eval/ranking.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { writeSafetensors } from '../../src/io/safetensors.ts';
@@ -10,8 +11,11 @@ import { runTextTower } from '../../src/models/clip/text_tower.ts';
 import { type Tokenizer, clipTokenizerJson, loadTokenizer } from '../../src/models/clip/tokenizer.ts';
 import { type ParameterSpec, parameterShape, storedTensors } from '../../src/nn/parameters.ts';
 import { contrastiveLoss } from '../../src/ops/contrastive_loss.ts';
+import { crossEntropy } from '../../src/ops/cross_entropy.ts';
 import { embedding } from '../../src/ops/embedding.ts';
+import { gemm } from '../../src/ops/gemm.ts';
 import { l2Normalize } from '../../src/ops/l2_normalize.ts';
+import { layerNorm } from '../../src/ops/layer_norm.ts';
 import { slice } from '../../src/ops/slice.ts';
 import { reshape } from '../../src/tensor/recording.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
@@ -35,6 +39,17 @@ const trainedContext = 24;
 
 /** CLIP never scales logits by more than 100 (Radford et al. 2021, section 2.5). */
 const largestLogitScale = Math.log(100);
+
+/**
+ * Contrast with captions teaches a tower where things are when it sees some hundred million pictures. Here there are some ten
+ * thousand, so that a second loss does it: from the patch tokens of this layer a head, which is thrown away afterwards, tells
+ * for each patch which kind of defect it shows, if any. The last layers, and what CLIP says of a picture, know captions alone.
+ */
+const locatingLayer = 6;
+const lossWeights = { contrastive: 1, locating: 2 } as const;
+
+/** Share of a patch that a defect must cover to be looked for there. */
+const leastCovered = 0.1;
 
 /** OpenAI's normalisation of images. */
 const mean = [0.48145466, 0.4578275, 0.40821073];
@@ -97,30 +112,50 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const specs = clipSpecs(config);
   const parameters = new Map<string, Tensor>();
   for (const [name, spec] of specs) parameters.set(name, asParameter(tensor(gpu, startValues(config, name, spec, random), parameterShape(spec), 'f32', name)));
+  const kinds = [...new Set(images.subjects.flatMap(({ defects }) => defects))].sort();
+  const { width, patchSize } = config.vision;
+  const locate = {
+    weight: asParameter(tensor(gpu, Array.from({ length: width * (1 + kinds.length) }, () => random.normal(0, width ** -0.5)), [width, 1 + kinds.length], 'f32', 'locate/weight')),
+    bias: asParameter(tensor(gpu, new Float32Array(1 + kinds.length), [1 + kinds.length], 'f32', 'locate/bias')),
+    'norm.weight': asParameter(tensor(gpu, new Float32Array(width).fill(1), [width], 'f32', 'locate/norm.weight')),
+    'norm.bias': asParameter(tensor(gpu, new Float32Array(width), [width], 'f32', 'locate/norm.bias')),
+  };
   const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
   const size = config.vision.imageSize;
   const pixels = emptyTensor(gpu, [batch, 3, size, size], 'f32', 'images');
   const ids = emptyTensor(gpu, [batch, trainedContext], 'u32', 'token ids');
   const ends = emptyTensor(gpu, [batch], 'u32', 'end of text');
+  const grid = size / patchSize;
+  const patches = batch * grid * grid;
+  const target = emptyTensor(gpu, [patches], 'u32', 'kinds of defect');
+  let kindOfPatch = new Uint32Array(patches);
   return {
     name: 'CLIP pretraining',
-    parameters,
+    parameters: new Map([...parameters, ...Object.entries(locate).map(([name, parameter]) => [`locate/${name}`, parameter] as const)]),
+    lossWeights,
     record() {
       const tower = imageTower(config, image);
       if (tower.grid !== pretrainedGrid(config)) throw new Error('the tower is trained at its own image size');
-      const { tokens } = runImageTower(tower, embedImage(tower, pixels), []);
+      const { taps, tokens } = runImageTower(tower, embedImage(tower, pixels), [locatingLayer]);
+      const logits = gemm(layerNorm(reshape(taps[0], [patches, width]), locate['norm.weight'], locate['norm.bias']), locate.weight, { bias: locate.bias });
       const shortText = new Map(text);
       shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
       const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
       const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
-      return { loss: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])), outputs: [images, words] };
+      const losses = { contrastive: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])), locating: crossEntropy(logits, target) };
+      return { losses, outputs: [images, words, logits] };
     },
     writeBatch(stepRandom) {
       const pairs = images.pairs(stepRandom, batch, size);
       const values = new Float32Array(batch * 3 * size * size);
       const tokenIds = new Uint32Array(batch * trainedContext);
       const endPositions: number[] = [];
-      pairs.forEach(({ pixels: rgb, caption }, i) => {
+      kindOfPatch = new Uint32Array(patches);
+      pairs.forEach(({ pixels: rgb, mask, caption, concept }, i) => {
+        const kind = 1 + kinds.findIndex((name) => name === images.concepts[concept].defect);
+        const covered = new Float32Array(grid * grid);
+        mask.forEach((value, p) => (covered[Math.floor(p / size / patchSize) * grid + Math.floor((p % size) / patchSize)] += value / patchSize ** 2));
+        covered.forEach((share, patch) => (kindOfPatch[i * grid * grid + patch] = share > leastCovered ? kind : 0));
         const area = size * size;
         for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
         const encoded = tokenizer.encode(caption, trainedContext, { truncate: true });
@@ -130,12 +165,13 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       writeTensor(gpu, pixels, values);
       writeTensor(gpu, ids, tokenIds);
       writeTensor(gpu, ends, endPositions);
+      writeTensor(gpu, target, kindOfPatch);
     },
     async afterUpdate() {
       const logitScale = parameters.get('logit_scale')!;
       if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);
     },
-    measure([imageRows, textRows]) {
+    measure([imageRows, textRows, logits]) {
       let hits = 0;
       let defectHits = 0;
       for (let i = 0; i < batch; i++) {
@@ -148,7 +184,14 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
         // The other of the pair shows the same category, with a defect where this one has none.
         if (similarities[i] > similarities[i ^ 1]) defectHits++;
       }
-      return { imageToTextAccuracy: hits / batch, normalOrAbnormalAccuracy: defectHits / batch };
+      // Score of a patch: how much likelier any defect is than none.
+      const scores: readonly number[][] = [[], []];
+      kindOfPatch.forEach((kind, patch) => {
+        const row = logits.subarray(patch * (1 + kinds.length), (patch + 1) * (1 + kinds.length));
+        scores[kind ? 1 : 0].push(Math.max(...row.subarray(1)) - row[0]);
+      });
+      const ranking = rankScores(ascending(Float32Array.from(scores[1])), ascending(Float32Array.from(scores[0])));
+      return { imageToTextAccuracy: hits / batch, normalOrAbnormalAccuracy: defectHits / batch, patchAuroc: rankingMetrics(ranking)?.auroc ?? Number.NaN };
     },
     async save(folder, metadata) {
       const values = new Map<string, Float32Array>();

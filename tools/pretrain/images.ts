@@ -37,6 +37,8 @@ export interface Concept {
 export interface CaptionedImage {
   /** RGB, size × size × 3. */
   readonly pixels: Uint8Array;
+  /** How much of each pixel the defect covers, from 0 to 1, size × size. */
+  readonly mask: Float32Array;
   readonly caption: string;
   /** Place of its concept in `concepts`. */
   readonly concept: number;
@@ -46,7 +48,7 @@ export interface CaptionedImage {
 export interface PoolOptions {
   /** Pictures of each category with each kind of defect; of each category without defect there are `goodShare` times as many. */
   readonly perConcept: number;
-  /** Side of the rendered pictures in pixels, at most 256; batches are cut out of them. */
+  /** Side of the rendered pictures in pixels; batches are cut out of them. */
   readonly size: number;
   readonly seed: number;
   /** Folder that keeps the rendered pictures for the next run. */
@@ -63,11 +65,14 @@ interface Crop {
   readonly side: number;
 }
 
-/** Smallest part of a picture's side that is cut out: a quarter of its area, at up to twice the size. */
-const smallestCrop = 0.5;
+/** Smallest side of what is cut out, in pixels. */
+const smallestCrop = 24;
 
-/** Bytes of a defect's box: its first and last column and row. */
-const boxBytes = 4;
+/** The largest share of a crop's side that a defect takes, unless it is larger in the whole picture. */
+const largestExtent = 1 / 1.2;
+
+/** How far crops reach from the smallest one that holds the defect to the whole picture, on a logarithmic scale: most are near, so that defects are large in them. */
+const farthestCrop = 0.7;
 
 /** Seeds that are tried for a picture, each a good step from the others. */
 const seedsTried = Array.from({ length: 5 }, (_, attempt) => attempt * 100_000);
@@ -93,9 +98,10 @@ export class CaptionedImages {
   readonly #size: number;
   /** By concept: the place of its first picture, and how many there are. */
   readonly #places: readonly { readonly first: number; readonly count: number }[];
-  /** All pictures, then all boxes. */
+  /** All pictures, then all masks. */
   readonly #bytes: Uint8Array;
-  readonly #boxes: number;
+  /** Where the masks begin. */
+  readonly #masks: number;
 
   private constructor(subjects: readonly Subject[], { perConcept, size }: PoolOptions, bytes?: Uint8Array) {
     this.subjects = subjects;
@@ -107,8 +113,8 @@ export class CaptionedImages {
       total += count;
       return { first: total - count, count };
     });
-    this.#boxes = total * 3 * size * size;
-    this.#bytes = bytes ?? new Uint8Array(this.#boxes + total * boxBytes);
+    this.#masks = total * 3 * size * size;
+    this.#bytes = bytes ?? new Uint8Array(this.#masks + total * size * size);
   }
 
   /** Renders the pool, or reads it from `work` when the same was rendered before. */
@@ -139,16 +145,9 @@ export class CaptionedImages {
   }
 
   #put(concept: number, i: number, { image, mask }: RenderedSample): void {
-    const size = this.#size;
     const place = this.#places[concept].first + i;
-    this.#bytes.set(image, place * 3 * size * size);
-    let [left, top, right, bottom] = [size - 1, size - 1, 0, 0];
-    for (const [pixel, value] of mask.entries()) {
-      if (!value) continue;
-      const [x, y] = [pixel % size, Math.floor(pixel / size)];
-      [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
-    }
-    this.#bytes.set([left, top, right, bottom], this.#boxes + place * boxBytes);
+    this.#bytes.set(image, place * image.length);
+    this.#bytes.set(mask, this.#masks + place * mask.length);
   }
 
   /** Captions of all concepts, many each, for learning a vocabulary. */
@@ -196,29 +195,36 @@ export class CaptionedImages {
   }
 
   #captioned(random: RandomSource, concept: number, picture: number, crop: Crop, size: number): CaptionedImage {
-    return { pixels: this.#view(random, picture, crop, size), caption: this.#caption(this.concepts[concept], random), concept };
+    return { ...this.#view(random, picture, crop, size), caption: this.#caption(this.concepts[concept], random), concept };
   }
 
   /** A square that holds the whole defect, if there is one. */
   #crop(random: RandomSource, picture: number): Crop {
-    const [left, top, right, bottom] = this.#bytes.subarray(this.#boxes + picture * boxBytes, this.#boxes + (picture + 1) * boxBytes);
-    const hasDefect = right >= left;
-    const wanted = this.#size * random.uniform(smallestCrop, 1);
-    const side = hasDefect ? Math.max(wanted, right - left + 1, bottom - top + 1) : wanted;
-    const start = (first: number, last: number): number =>
-      hasDefect ? random.uniform(Math.max(0, last + 1 - side), Math.min(first, this.#size - side)) : random.uniform(0, this.#size - side);
+    const all = this.#size;
+    const mask = this.#bytes.subarray(this.#masks + picture * all * all, this.#masks + (picture + 1) * all * all);
+    let [left, top, right, bottom] = [all, all, 0, 0];
+    for (const [pixel, value] of mask.entries()) {
+      if (!value) continue;
+      const [x, y] = [pixel % all, Math.floor(pixel / all)];
+      [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x + 1), Math.max(bottom, y + 1)];
+    }
+    const hasDefect = right > left;
+    const least = Math.min(all, Math.max(smallestCrop, Math.max(right - left, bottom - top) / largestExtent));
+    const side = least * (all / least) ** random.uniform(0, farthestCrop);
+    const start = (first: number, last: number): number => (hasDefect ? random.uniform(Math.max(0, last - side), Math.min(first, all - side)) : random.uniform(0, all - side));
     return { left: start(left, right), top: start(top, bottom), side };
   }
 
   /** A part of a picture, resized, perhaps mirrored, with other light and colour. */
-  #view(random: RandomSource, picture: number, { left, top, side }: Crop, size: number): Uint8Array {
+  #view(random: RandomSource, picture: number, { left, top, side }: Crop, size: number): Pick<CaptionedImage, 'pixels' | 'mask'> {
     const from = this.#size;
-    const start = picture * 3 * from * from;
+    const start = picture * from * from;
     const [mirrorX, mirrorY] = [random.uniform() < 0.5, random.uniform() < 0.5];
     const contrast = random.uniform(0.85, 1.15);
     const gains = [0, 1, 2].map(() => contrast * random.uniform(0.95, 1.05));
     const offset = 127.5 * (1 - contrast) + random.uniform(-16, 16);
-    const result = new Uint8Array(3 * size * size);
+    const pixels = new Uint8Array(3 * size * size);
+    const mask = new Float32Array(size * size);
     const scale = side / size;
     // A triangle as wide as two pixels of the larger grid: bilinear when it grows, antialiased when it shrinks.
     const taps = (origin: number, mirrored: boolean): { readonly first: number; readonly weights: readonly number[] }[] =>
@@ -235,15 +241,18 @@ export class CaptionedImages {
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
         const sums = [0, 0, 0];
+        let covered = 0;
         for (const [row, down] of rows[y].weights.entries()) {
           for (const [column, across] of columns[x].weights.entries()) {
-            const at = start + 3 * ((rows[y].first + row) * from + columns[x].first + column);
-            for (let c = 0; c < 3; c++) sums[c] += down * across * this.#bytes[at + c];
+            const at = start + (rows[y].first + row) * from + columns[x].first + column;
+            for (let c = 0; c < 3; c++) sums[c] += down * across * this.#bytes[3 * at + c];
+            covered += down * across * this.#bytes[this.#masks + at];
           }
         }
-        for (let c = 0; c < 3; c++) result[3 * (y * size + x) + c] = Math.max(0, Math.min(255, Math.round(sums[c] * gains[c] + offset)));
+        for (let c = 0; c < 3; c++) pixels[3 * (y * size + x) + c] = Math.max(0, Math.min(255, Math.round(sums[c] * gains[c] + offset)));
+        mask[y * size + x] = covered;
       }
     }
-    return result;
+    return { pixels, mask };
   }
 }

@@ -7,7 +7,7 @@ import type { Gpu } from '../../src/gpu/device.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
 import { Program } from '../../src/tensor/program.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
-import { type Tensor, emptyTensor, readTensor, writeTensor } from '../../src/tensor/tensor.ts';
+import { type Tensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
 import { gradients } from '../../src/ops/gradients.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../src/train/checkpoint.ts';
 import type { OptimizerConfig } from '../../src/train/config.ts';
@@ -20,8 +20,10 @@ export interface Pretraining {
   readonly name: string;
   /** Trained f32 tensors by name. */
   readonly parameters: ReadonlyMap<string, Tensor>;
-  /** Records the loss [1], and what `measure` reads. */
-  record(): { readonly loss: Tensor; readonly outputs: readonly Tensor[] };
+  /** What is minimised: the sum of the losses times these. */
+  readonly lossWeights: Readonly<Record<string, number>>;
+  /** Records the losses, [1] each, and what `measure` reads. */
+  record(): { readonly losses: Readonly<Record<string, Tensor>>; readonly outputs: readonly Tensor[] };
   /** Writes the inputs of one step. */
   writeBatch(random: RandomSource): Promise<void> | void;
   /** Called after every update of the parameters. */
@@ -58,14 +60,14 @@ export async function pretrain(gpu: Gpu, training: Pretraining, options: Pretrai
   const file = join(out, 'checkpoint.safetensors');
   const log = new RunLog(join(out, 'log.jsonl'));
   const optimizer = new Optimizer(gpu, training.parameters, config);
-  const seed = emptyTensor(gpu, [1], 'f32', 'gradient of the loss');
-  writeTensor(gpu, seed, [1]);
+  const lossNames = Object.keys(training.lossWeights);
+  const weights = lossNames.map((name) => tensor(gpu, [training.lossWeights[name]], [1], 'f32', `weight of ${name}`));
   const program = await Program.record(
     gpu,
     () => {
-      const { loss, outputs } = training.record();
-      optimizer.accumulate(gradients([{ tensor: loss, gradient: seed }]));
-      return [loss, ...outputs];
+      const { losses, outputs } = training.record();
+      optimizer.accumulate(gradients(lossNames.map((name, i) => ({ tensor: losses[name], gradient: weights[i] }))));
+      return [...lossNames.map((name) => losses[name]), ...outputs];
     },
     { label: training.name },
   );
@@ -89,14 +91,16 @@ export async function pretrain(gpu: Gpu, training: Pretraining, options: Pretrai
     await program.run();
     const learningRate = config.learningRate * scheduleFactor({ kind: 'cosine', warmupSteps: options.warmupSteps }, step, 0, steps);
     const { gradientNorm, applied } = await optimizer.update(step + 1, learningRate, 1);
-    const [loss] = await readTensor(gpu, program.outputs[0]);
+    const losses: Record<string, number> = {};
+    for (const [i, name] of lossNames.entries()) losses[name] = (await readTensor(gpu, program.outputs[i]))[0];
+    const loss = lossNames.reduce((sum, name) => sum + training.lossWeights[name] * losses[name], 0);
     if (!Number.isFinite(loss) || !applied) throw new UserError(`the loss of ${training.name} is not a number at step ${step + 1}. The last good checkpoint is ${file}.`);
     await training.afterUpdate?.();
     step++;
-    const line = { step, loss, learningRate, gradientNorm, seconds: Number(((performance.now() - start) / 1000).toFixed(3)), dataSeconds: Number(((written - start) / 1000).toFixed(3)) };
+    const line = { step, loss, ...(lossNames.length > 1 ? losses : {}), learningRate, gradientNorm, seconds: Number(((performance.now() - start) / 1000).toFixed(3)), dataSeconds: Number(((written - start) / 1000).toFixed(3)) };
     if (training.measure && (step % measureEvery === 0 || step === steps)) {
       const outputs = [];
-      for (const output of program.outputs.slice(1)) outputs.push(await readTensor(gpu, output));
+      for (const output of program.outputs.slice(lossNames.length)) outputs.push(await readTensor(gpu, output));
       log.append({ ...line, ...training.measure(outputs) });
     } else log.append(line);
     if (step % saveEvery === 0 || step === steps) await save();
@@ -106,4 +110,5 @@ export async function pretrain(gpu: Gpu, training: Pretraining, options: Pretrai
   await writeFileAtomic(join(out, 'loss.svg'), lossChart(log.lines(), `${training.name} loss`));
   program.destroy();
   optimizer.destroy();
+  for (const weight of weights) freeTensor(gpu, weight);
 }

@@ -105,9 +105,10 @@ export function resnetPretraining(gpu: Gpu, images: CaptionedImages, size: numbe
   return {
     name: 'ResNet pretraining',
     parameters,
+    lossWeights: { crossEntropy: 1 },
     record() {
       const { logits } = record();
-      return { loss: crossEntropy(logits, target), outputs: [logits] };
+      return { losses: { crossEntropy: crossEntropy(logits, target) }, outputs: [logits] };
     },
     writeBatch,
     measure([logits]) {
