@@ -1,11 +1,11 @@
 import { interquartileRange, median } from 'simple-statistics';
 import type { Gpu } from '../gpu/device.ts';
 import { type BoundSequence, bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
-import type { BenchCase, BenchInput, Op, TensorType } from '../tensor/op.ts';
+import type { BenchCase, BenchInput, Op, OpCall, TensorType } from '../tensor/op.ts';
 import { Program } from '../tensor/program.ts';
 import { apply, plannedTensor } from '../tensor/recording.ts';
 import { type Tensor, bufferOf, emptyTensor, freeTensor, writeTensor } from '../tensor/tensor.ts';
-import { configureVariants, fillWithNoise } from '../tensor/variants.ts';
+import { type VariantPolicy, configureVariants, fillWithNoise } from '../tensor/variants.ts';
 
 /** How long to measure. */
 export interface BenchOptions {
@@ -80,23 +80,29 @@ export function inType<A>(benchCase: BenchCase<A>, dtype: 'f32' | 'f16'): BenchC
   return { ...benchCase, inputs: benchCase.inputs.map(convert) };
 }
 
-/**
- * Names of the variants that run on a device for a case.
- *
- * @param dtype f16 gives none where the op takes no f16 or the adapter has no 16-bit storage
- */
-export function variantsFor<A>(gpu: Gpu, op: Op<A>, benchCase: BenchCase<A>): string[] {
-  if (!gpu.f16 && benchCase.inputs.some((input) => input?.dtype === 'f16')) return [];
+/** A case as variants see it, without device memory; undefined where the op's shape rule or the adapter refuses its element type. */
+function callOf<A>(gpu: Gpu, op: Op<A>, { inputs, attributes }: BenchCase<A>): OpCall<A> | undefined {
+  if (!gpu.f16 && inputs.some((input) => input?.dtype === 'f16')) return undefined;
   let outputs: readonly TensorType[];
   try {
-    outputs = op.outputs(benchCase.inputs, benchCase.attributes);
+    outputs = op.outputs(inputs, attributes);
   } catch {
-    // The op's shape rule refuses this element type.
-    return [];
+    return undefined;
   }
   const tensorOf = (type: TensorType): Tensor => plannedTensor(type.shape, type.dtype, 'bench');
-  const call = { gpu, inputs: benchCase.inputs.map((input) => input && tensorOf(input)), outputs: outputs.map(tensorOf), attributes: benchCase.attributes, scratch: (shape: readonly number[], dtype: TensorType['dtype']) => plannedTensor(shape, dtype, 'scratch') };
-  return op.variants.filter((variant) => variant.supports?.(call) ?? true).map(({ name }) => name);
+  return { gpu, inputs: inputs.map((input) => input && tensorOf(input)), outputs: outputs.map(tensorOf), attributes, scratch: (shape, dtype) => plannedTensor(shape, dtype, 'scratch') };
+}
+
+/** Names of the variants that run on a device for a case; none where the op takes no such element type. */
+export function variantsFor<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>): string[] {
+  const call = callOf(gpu, op, given);
+  return call ? op.variants.filter((variant) => variant.supports?.(call) ?? true).map(({ name }) => name) : [];
+}
+
+/** Name of the variant that a model would run for a case, none where the op takes no such element type. */
+export async function chosenVariant<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, policy: VariantPolicy): Promise<string[]> {
+  const call = callOf(gpu, op, given);
+  return call ? [(await configureVariants(gpu, policy).choose(op, call)).name] : [];
 }
 
 /** Times one variant of an op on one case. */

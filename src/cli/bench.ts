@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { type CeilingProbe, gigabytes, gigaflops, inType, openCeilingProbe, rooflineShare, variantsFor } from '../bench/bench.ts';
+import { type CeilingProbe, chosenVariant, gigabytes, gigaflops, inType, openCeilingProbe, rooflineShare, variantsFor } from '../bench/bench.ts';
 import { type BenchFile, readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
 import { compareBenches } from '../bench/compare.ts';
 import { allOps } from '../bench/registry.ts';
@@ -12,13 +12,14 @@ import { writeFileAtomic } from '../io/files.ts';
 import { rooflineChart } from '../report/roofline.ts';
 import { table } from '../report/table.ts';
 import type { Op } from '../tensor/op.ts';
-import { type DeviceFlags, gpuOptions, numberBetween, withDevice } from './options.ts';
+import { type DeviceFlags, gpuOptions, numberBetween, variantPolicy, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
 interface BenchFlags extends DeviceFlags {
   readonly case?: string;
   readonly shapes?: string;
   readonly reference?: boolean;
+  readonly chosen?: boolean;
   readonly precision: string;
   readonly seconds: number;
   readonly json?: string;
@@ -40,7 +41,7 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
     if (old && old.adapter !== gpu.key) {
       throw new UserError(`--compare ${flags.compare}: it was measured on "${old.adapter}", this is "${gpu.key}". Times of different adapters or drivers say nothing about kernels; measure again with --json.`);
     }
-    const jobs = jobsOf(gpu, wanted, flags);
+    const jobs = await jobsOf(gpu, wanted, flags);
     if (!jobs.length) throw new UserError('no benchmark case is left with these names and options');
     const probe = await openCeilingProbe(gpu);
     const ceilings = await probe.measure();
@@ -59,8 +60,8 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
   }
 }
 
-/** Every variant of every case that the flags leave. */
-function jobsOf(gpu: Gpu, ops: readonly Op<unknown>[], flags: BenchFlags): BenchJob[] {
+/** Every case that the flags leave, in every variant that they leave. */
+async function jobsOf(gpu: Gpu, ops: readonly Op<unknown>[], flags: BenchFlags): Promise<BenchJob[]> {
   const types = flags.precision.split(',').map((type) => {
     if (type !== 'f32' && type !== 'f16') throw new UserError(`--precision ${flags.precision}: it must be f32, f16 or f32,f16`);
     return type as 'f32' | 'f16';
@@ -69,16 +70,15 @@ function jobsOf(gpu: Gpu, ops: readonly Op<unknown>[], flags: BenchFlags): Bench
     const forced = flags.variant?.[op.name];
     return forced === undefined ? flags.reference || op.variants.length === 1 || !op.variants.find((variant) => variant.name === name)!.reference : forced === name;
   };
-  return ops.flatMap((op) =>
-    (flags.shapes === undefined ? op.benchCases : casesOfShapes(op, flags.shapes, gpu.device.limits.maxStorageBufferBindingSize))
-      .filter(({ name }) => flags.case === undefined || name.includes(flags.case))
-      .flatMap((given) => types.flatMap((type) => inType(given, type) ?? []))
-      .flatMap((given) =>
-        variantsFor(gpu, op, given)
-          .filter((name) => isWanted(op, name))
-          .map((variant) => ({ op, given, variant })),
-      ),
-  );
+  const jobs: BenchJob[] = [];
+  for (const op of ops) {
+    const cases = flags.shapes === undefined ? op.benchCases : casesOfShapes(op, flags.shapes, gpu.device.limits.maxStorageBufferBindingSize);
+    for (const given of cases.filter(({ name }) => flags.case === undefined || name.includes(flags.case)).flatMap((one) => types.flatMap((type) => inType(one, type) ?? []))) {
+      const variants = flags.chosen ? await chosenVariant(gpu, op, given, variantPolicy(flags)) : variantsFor(gpu, op, given).filter((name) => isWanted(op, name));
+      jobs.push(...variants.map((variant) => ({ op, given, variant })));
+    }
+  }
+  return jobs;
 }
 
 function printResults({ ceilings, results }: BenchFile<RoundedResult>): void {
@@ -145,6 +145,7 @@ export function benchCommand(): Command {
     .option('--case <text>', 'only cases with this text in their name')
     .option('--shapes <sizes>', 'your own sizes instead of the cases, for example gemm --shapes 1370x1024x1024,77x768x3072; --shapes help lists what they are')
     .option('--reference', 'time the slow reference variants too')
+    .option('--chosen', 'time only the variant that a model would run')
     .option('--precision <types>', 'f32, f16 or both: f32,f16', 'f32')
     .option('--seconds <s>', `time for each case, in ${roundCount} rounds`, numberBetween(0.01, 3600), 2)
     .option('--json <file>', 'write the results as JSON')

@@ -29,6 +29,12 @@ test('sizes of one\'s own are timed, written, plotted, and their shaders dumped'
   assert.ok(existsSync(join(shaders, 'bench', 'copy.wgsl')));
 });
 
+test('--chosen times one variant of each case', async () => {
+  const { code, output, errors } = await command(['bench', 'add', '--shapes', '40x64,40x65', '--seconds', '0.05', '--chosen', '--variants', 'default']);
+  assert.is(code, 0, errors);
+  assert.equal([...output.matchAll(/^\| add +\| (\S+) /gm)].map(([, name]) => name), ['40x64', '40x65']);
+});
+
 test('a bench beside one that was ten times faster ends with exit code 1 and a table', async () => {
   const bench = JSON.parse(readFileSync(first, 'utf8'));
   for (const result of bench.results) for (const round of result.rounds) round.times = round.times.map((time: number) => time / 10);
