@@ -1,9 +1,11 @@
 // Pretrains the embedded CLIP and ResNet on procedural images: what weights/ holds was made by this.
 import { Command } from 'commander';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } from '../../src/cli/options.ts';
 import { UserError } from '../../src/errors.ts';
 import { Gpu } from '../../src/gpu/device.ts';
+import { writeFileAtomic } from '../../src/io/files.ts';
 import { configureVariants } from '../../src/tensor/variants.ts';
 import { clipPretraining, smallClip } from './clip.ts';
 import { CaptionedImages, pretrainingSubjects } from './images.ts';
@@ -46,6 +48,9 @@ async function main(model: string, flags: Flags): Promise<void> {
     });
     const metadata = { steps: String(flags.steps), seed: String(flags.seed), concepts: String(images.concepts.length), imageSize: String(model === 'clip' ? smallClip.vision.imageSize : resnetSize) };
     await training.save(model === 'clip' ? flags.out : join(flags.out, 'model.safetensors'), metadata);
+    // The lines with figures are enough to ship with the checkpoint.
+    const lines = readFileSync(join(work, 'log.jsonl'), 'utf8').split('\n');
+    await writeFileAtomic(join(flags.out, 'log.jsonl'), lines.filter((line) => /accuracy/i.test(line)).join('\n') + '\n');
   } finally {
     gpu.close();
   }
