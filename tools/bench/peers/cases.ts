@@ -85,6 +85,17 @@ export const peerCases: readonly PeerCase[] = [
     unit: 'GB/s',
     repeats: { software: 5, gpu: 100 },
   },
+  {
+    name: 'softmax',
+    title: `Softmax ${heads} × ${tokens} × ${tokens}`,
+    // The scores of an attention that is not fused.
+    inputs: { input: { shape: [heads, tokens, tokens], scale: 8 } },
+    attributes: { tokens, heads },
+    flops: 4 * heads * tokens * tokens,
+    bytes: 2 * floats([heads, tokens, tokens]),
+    unit: 'GB/s',
+    repeats: { software: 1, gpu: 20 },
+  },
   convolution(56, 3, 64, 64, 1),
   convolution(224, 7, 3, 64, 2),
   {

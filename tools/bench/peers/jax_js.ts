@@ -75,6 +75,9 @@ async function open(): Promise<Engine> {
         const width = inputs.weight.length;
         return { standardize: way(repeats, () => [upload(inputs.input, inputs.input.length / width, width), upload(inputs.weight, width), upload(inputs.bias, width)], norm) };
       },
+      softmax(inputs, { tokens, heads }, repeats) {
+        return { softmax: way(repeats, () => [upload(inputs.input, heads, tokens, tokens)], (x) => nn.softmax(x, -1)) };
+      },
       convolution_3x3: image,
       convolution_7x7: image,
       average_pool(inputs, { size, channels, window }, repeats) {

@@ -1,5 +1,6 @@
 // mfp-clip itself as an engine of the comparison.
 import { createRequire } from 'node:module';
+import { softmax } from '../../../src/bench/fusion/steps.ts';
 import { Gpu } from '../../../src/gpu/device.ts';
 import { attentionBlock } from '../../../src/nn/attention_block.ts';
 import { attention } from '../../../src/ops/attention.ts';
@@ -78,6 +79,10 @@ async function open(): Promise<Engine> {
         const width = inputs.weight.length;
         const [input, weight, bias] = [upload(inputs.input, inputs.input.length / width, width), upload(inputs.weight, width), upload(inputs.bias, width)];
         return way(repeats, [input, weight, bias], () => layerNorm(input, weight, bias));
+      },
+      softmax(inputs, { tokens, heads }, repeats) {
+        const input = upload(inputs.input, heads, tokens, tokens);
+        return way(repeats, [input], () => softmax(input));
       },
       convolution_3x3: image,
       convolution_7x7: image,

@@ -122,6 +122,9 @@ async function open(): Promise<Engine> {
         ),
       };
     },
+    softmax(inputs, { tokens, heads }, repeats) {
+      return { Softmax: way(repeats, [heads, tokens, tokens], (model) => model.node('Softmax', [variable(model, 'x', inputs.input, heads, tokens, tokens)], { axis: -1 })) };
+    },
     convolution_3x3: image,
     convolution_7x7: image,
     average_pool(inputs, { size, channels, window }, repeats) {

@@ -81,6 +81,10 @@ async function open(): Promise<Engine> {
         const x = tf.tensor2d(inputs.input, [inputs.input.length / weight.size, weight.size]);
         return { 'moments, batchNorm': way(repeats, () => fusedNorm(x, weight, bias)), 'moments, elementwise': way(repeats, () => plainNorm(x, weight, bias)) };
       },
+      softmax(inputs, { tokens, heads }, repeats) {
+        const x = tf.tensor3d(inputs.input, [heads, tokens, tokens]);
+        return { softmax: way(repeats, () => tf.softmax(x)) };
+      },
       convolution_3x3: image,
       convolution_7x7: image,
       average_pool(inputs, { size, channels, window }, repeats) {

@@ -57,6 +57,10 @@ def layer_norm(x, _):
     return lambda: functional.layer_norm(x["input"], x["weight"].shape, x["weight"], x["bias"]), lambda output: output
 
 
+def softmax(x, _):
+    return lambda: torch.softmax(x["input"], -1), lambda output: output
+
+
 def average_pool(x, a):
     image = x["input"].permute(2, 0, 1)[None].contiguous()
     run = lambda: functional.avg_pool2d(image, a["window"], 1, a["window"] // 2, count_include_pad=False)
@@ -97,6 +101,7 @@ CASES = {
     "gemm_mlp": product,
     "attention": attention,
     "layer_norm": layer_norm,
+    "softmax": softmax,
     "convolution_3x3": convolution,
     "convolution_7x7": convolution,
     "average_pool": average_pool,
