@@ -58,6 +58,11 @@ async function doctor(flags: DeviceFlags): Promise<void> {
     print('Chosen', gpu.key);
     print('Kind', adapter.software ? 'software: it runs on the CPU' : 'GPU');
     print('Subgroups', gpu.subgroups ? `${adapter.subgroupMinSize === adapter.subgroupMaxSize ? adapter.subgroupMinSize : `${adapter.subgroupMinSize} to ${adapter.subgroupMaxSize}`} lanes` : 'no: the workgroup-memory variants run');
+    print(
+      'Subgroup matrices',
+      adapter.matrixConfigs.map(({ componentType, resultComponentType, M, N, K }) => `${M} x ${N} x ${K} ${componentType} to ${resultComponentType}`).join(', ') ||
+        'no: the device lacks chromium-experimental-subgroup-matrix',
+    );
     print('16-bit storage (shader-f16)', gpu.f16 ? 'yes: --precision f16 works' : 'no: only --precision f32');
     print('Kernel times (timestamp-query)', gpu.timestamps ? 'yes' : 'no: only wall times can be measured');
     for (const limit of shownLimits) {

@@ -16,6 +16,18 @@ export interface GpuOptions {
   readonly dumpShaders?: string;
 }
 
+/**
+ * One product that an adapter's matrix units compute for a whole subgroup at once:
+ * result [M, N] += left [M, K] right [K, N], both factors of the same type.
+ */
+export interface MatrixConfig {
+  readonly componentType: 'f32' | 'f16' | 'u32' | 'i32' | 'u8' | 'i8';
+  readonly resultComponentType: MatrixConfig['componentType'];
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
 /** What the adapter says of itself, in the words that reports and caches use. */
 export interface AdapterDescription {
   readonly vendor: string;
@@ -26,10 +38,12 @@ export interface AdapterDescription {
   readonly software: boolean;
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
+  /** Products of its matrix units, the driver's favourite first; empty where the device lacks chromium-experimental-subgroup-matrix. */
+  readonly matrixConfigs: readonly MatrixConfig[];
 }
 
 /** Features that are used when the adapter has them; none is required. */
-const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query'] as const;
+const wantedFeatures = ['shader-f16', 'subgroups', 'timestamp-query', 'chromium-experimental-subgroup-matrix'] as const;
 
 /**
  * Dawn's instances. Each must stay strongly referenced for as long as its device lives: when V8 collects one,
@@ -131,6 +145,9 @@ export class Gpu {
     const instance = create([
       // Without this Dawn rounds timestamps to 0.1 ms, longer than most kernels.
       'disable-dawn-features=timestamp_quantization',
+      // Experimental features such as subgroup matrices are "unsafe". NVIDIA's 16-bit numbers are held back because they miss
+      // corners of WebGPU's conformance suite; these kernels compute in 32 bits, and the ops' tests and `doctor` check them.
+      'enable-dawn-features=allow_unsafe_apis,vulkan_enable_f16_on_nvidia',
       ...(wanted ? [`adapter=${wanted}`] : []),
     ]);
     let adapter: GPUAdapter | null;
@@ -149,7 +166,7 @@ export class Gpu {
       const value = (adapter.limits as unknown as Record<string, unknown>)[name];
       if (typeof value === 'number' && !name.startsWith('min')) requiredLimits[name] = value;
     }
-    const info = adapter.info;
+    const info = adapter.info as GPUAdapterInfo & { readonly subgroupMatrixConfigs?: readonly MatrixConfig[] };
     const device = await adapter.requestDevice({
       label: 'mfp-clip',
       requiredLimits,
@@ -167,6 +184,7 @@ export class Gpu {
         software: /llvmpipe|lavapipe|swiftshader|software|basic render/.test(text),
         subgroupMinSize: info.subgroupMinSize ?? 0,
         subgroupMaxSize: info.subgroupMaxSize ?? 0,
+        matrixConfigs: (info.subgroupMatrixConfigs ?? []).map(({ componentType, resultComponentType, M, N, K }) => ({ componentType, resultComponentType, M, N, K })),
       },
       options,
     );

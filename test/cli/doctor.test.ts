@@ -6,6 +6,7 @@ test('doctor checks kernels and says which variants run and why', async () => {
   process.env.MFP_CLIP_CACHE = scratchFolder();
   const { code, output, errors } = await command(['doctor', '--variant', 'gemm=plain']);
   assert.is(code, 0, errors);
+  assert.match(output, /^Subgroup matrices +(no: |\d+ x \d+ x \d+ \w+ to \w+)/m);
   assert.match(output, /^Self-check of attention +passed: error /m);
   assert.match(output, /^Measurements +.*variants[\\/][0-9a-f]{16}\.json$/m);
   assert.match(output, /^\.\.\. these kernel sources +[0-9a-f]{16}$/m);
