@@ -70,6 +70,23 @@ export function linkKernel(path: string, conditions: Readonly<Record<string, boo
   return result;
 }
 
+/**
+ * Names of WGSL extensions that WESL takes for misspelled ones. Kernels import them from `dawn`, whose declarations only
+ * satisfy WESL: they are taken out of the result, where Dawn's compiler knows the names.
+ */
+const extensionNames = [
+  'subgroup_matrix_left',
+  'subgroup_matrix_right',
+  'subgroup_matrix_result',
+  'subgroupMatrixLoad',
+  'subgroupMatrixStore',
+  'subgroupMatrixMultiplyAccumulate',
+  'row_major',
+  'col_major',
+];
+const extensionDeclarations = extensionNames.map((name) => `const ${name} = 0;`).join('\n');
+const extensionDeclaration = new RegExp(`^\\s*const (${extensionNames.join('|')}) = 0;\\s*$`, 'gm');
+
 async function linkOnce(path: string, on: string[]): Promise<LinkedKernel> {
   const all = kernelSources();
   const own = all[`${path}.wgsl`];
@@ -87,7 +104,8 @@ async function linkOnce(path: string, on: string[]): Promise<LinkedKernel> {
   }
   let code: string;
   try {
-    code = (await link({ weslSrc: all, rootModuleName: path, conditions })).dest;
+    const result = await link({ weslSrc: all, rootModuleName: path, conditions, virtualLibs: { dawn: () => extensionDeclarations } });
+    code = result.dest.replace(extensionDeclaration, '');
   } catch (error) {
     throw new Error(`kernel ${path} [${on.join(', ')}] does not link: ${(error as Error).message}`, { cause: error });
   }

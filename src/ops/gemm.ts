@@ -2,6 +2,7 @@ import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, 
 import { apply, currentRecording, reshape } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Activation, activate, activationKinds } from './activation.ts';
+import { matrixUnits, padBytes, subgroups } from './subgroup_matrix.ts';
 import { sumRows } from './sum_rows.ts';
 
 interface GemmAttributes {
@@ -182,6 +183,43 @@ function subgroupKernels(call: OpCall<GemmAttributes>): KernelCall[] {
   ];
 }
 
+/** Matrices along each side of a subgroup's part of the tile: RESULTS in gemm/subgroup_matrix.wgsl. */
+type Results = 2 | 4;
+
+/** Bytes of workgroup memory that gemm/subgroup_matrix.wgsl takes there; undefined where it cannot run. */
+function subgroupMatrixStorage({ gpu, inputs: [a, b], attributes: { transposeA, transposeB } }: OpCall<GemmAttributes>, results: Results): number | undefined {
+  const units = matrixUnits(gpu, a!.dtype);
+  const n = b!.shape[transposeB ? 0 : 1];
+  if (!units || a!.shape.at(-1)! % 4 !== 0 || b!.shape[1] % 4 !== 0 || n % 4 !== 0) return undefined;
+  const { M, N, K, bytes } = units;
+  const [rows, columns, step] = [2 * results * M, 2 * results * N, 2 * K];
+  const tile = (lines: number, length: number): number => lines * (length * bytes + padBytes);
+  const used = (transposeA ? tile(step, rows) : tile(rows, step)) + (transposeB ? tile(columns, step) : tile(step, columns)) + subgroups * M * N * 4;
+  return used <= gpu.device.limits.maxComputeWorkgroupStorageSize ? used : undefined;
+}
+
+function subgroupMatrixKernel(call: OpCall<GemmAttributes>, results: Results): KernelCall {
+  const { gpu, inputs: [a, b], attributes } = call;
+  const { m, n, k } = sizesOf(a!, b!, attributes);
+  const { M, N, conditions: matrices } = matrixUnits(gpu, a!.dtype)!;
+  const { conditions, bindings } = epilogue(call);
+  const rowTiles = Math.ceil(m / (2 * results * M));
+  return {
+    kernel: 'gemm/subgroup_matrix',
+    conditions: {
+      ...conditions,
+      ...matrices,
+      transpose_a: attributes.transposeA,
+      transpose_b: attributes.transposeB,
+      small_tile: results === 2,
+      activation: attributes.activation !== 'none',
+    },
+    bindings: { a: a!, b: b!, ...bindings },
+    params: { m, n, k, activation: activationKinds[attributes.activation], row_tiles: rowTiles },
+    workgroups: foldWorkgroups(rowTiles * Math.ceil(n / (2 * results * N))),
+  };
+}
+
 const forward: GemmAttributes = { activation: 'none', transposeA: false, transposeB: false };
 
 export const gemmOp = defineOp<GemmAttributes>({
@@ -221,6 +259,18 @@ export const gemmOp = defineOp<GemmAttributes>({
       purpose: 'registers and subgroup broadcasts alone: adapters that run on the CPU',
       supports: (call) => subgroupLanes(call) !== undefined,
       kernels: subgroupKernels,
+    },
+    {
+      name: 'subgroup_matrix',
+      purpose: 'matrix units (chromium-experimental-subgroup-matrix), 4 x 4 matrices per subgroup: large products on GPUs that have them',
+      supports: (call) => subgroupMatrixStorage(call, 4) !== undefined,
+      kernels: (call) => [subgroupMatrixKernel(call, 4)],
+    },
+    {
+      name: 'subgroup_matrix_small',
+      purpose: 'matrix units, 2 x 2 matrices per subgroup: products that the large tile would not spread over a whole GPU',
+      supports: (call) => subgroupMatrixStorage(call, 2) !== undefined,
+      kernels: (call) => [subgroupMatrixKernel(call, 2)],
     },
     {
       name: 'narrow',

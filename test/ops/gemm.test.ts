@@ -2,8 +2,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Activation } from '../../src/ops/activation.ts';
 import { gemm } from '../../src/ops/gemm.ts';
+import { matrixUnits } from '../../src/ops/subgroup_matrix.ts';
 import { type DType, fromFloat16Bits, toFloat16Bits } from '../../src/tensor/dtype.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
+import { variantsOf } from '../../src/tensor/variants.ts';
 import { assertGradients } from '../support/gradients.ts';
 import { type TestInput, assertClose, evaluate, randomInput, testGpu } from '../support/gpu.ts';
 
@@ -108,6 +110,30 @@ for (const [variant, list] of Object.entries(cases)) {
       assertClose(output, reference(item, inputs), item.dtype === 'f16' ? 1e-3 : 2e-6, `${variant} ${describe(item)}`);
     }
   });
+}
+
+// One tile of 16 x 16 matrices and a bit, in either size, for each storage order; contiguous axes are multiples of 4.
+const matrixCases = (dtype: DType): Case[] =>
+  [
+    { sizes: [133, 132, 36], bias: true, residual: true, activation: 'quick_gelu' as const },
+    { sizes: [132, 68, 33], transposeA: true, residual: true },
+    { sizes: [5, 132, 68], transposeB: true, bias: true },
+    { sizes: [4, 4, 4], transposeA: true, transposeB: true },
+  ].map((item) => ({ ...(item as Case), dtype }));
+
+const gpu = await testGpu();
+for (const variant of ['subgroup_matrix', 'subgroup_matrix_small']) {
+  for (const dtype of ['f32', 'f16'] as const) {
+    // The kernels' WGSL is compiled without such an adapter, too: test/ops/subgroup_matrix.test.ts.
+    (matrixUnits(gpu, dtype) ? test : test.skip)(`gemm ${variant} in ${dtype} against float64, on an adapter with matrix units`, async () => {
+      for (const item of matrixCases(dtype)) {
+        const inputs = inputsOf(item);
+        const [output] = await evaluate(inputs, build(item), { gemm: variant });
+        assert.is([...variantsOf(gpu).chosen.values()].at(-1)?.variant, variant);
+        assertClose(output, reference(item, inputs), dtype === 'f16' ? 1e-3 : 2e-6, `${variant} ${describe(item)}`);
+      }
+    });
+  }
 }
 
 test('gemm takes leading axes as rows and keeps them', async () => {
