@@ -1,7 +1,9 @@
 import type { Gpu } from '../gpu/device.ts';
+import type { DType } from '../tensor/dtype.ts';
 import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { matrixUnits, padBytes, subgroups } from './subgroup_matrix.ts';
 
 interface AttentionAttributes {
   /** Number of heads; the width is divided evenly among them. */
@@ -33,7 +35,7 @@ function shapeClass([qkv]: readonly (TensorType | undefined)[], attributes: Atte
   return `${sizeClass(batch * attributes.heads)}x${sizeClass(tokens)}x${head}${attributes.causal ? ' causal' : ''}`;
 }
 
-/** The kernels that every rung has: `attention/<rung>`, `attention/<rung>_backward_q` and `attention/<rung>_backward_kv`. */
+/** The kernels of a rung: `attention/<rung>`, and `attention/<rung>_backward_q` and `attention/<rung>_backward_kv` where it has these. */
 type Pass = 'forward' | 'backward_q' | 'backward_kv';
 
 /** How a kernel is compiled and dispatched. */
@@ -51,8 +53,8 @@ interface Rung {
   readonly name: string;
   readonly purpose: string;
   readonly reference?: boolean;
-  /** undefined where the adapter cannot run it for this head size. */
-  shape(gpu: Gpu, head: number, pass: Pass): Shape | undefined;
+  /** undefined where the adapter cannot run it for this head size and type, or where it has no such pass. */
+  shape(gpu: Gpu, head: number, pass: Pass, dtype: DType): Shape | undefined;
 }
 
 /** The head size as kernels/attention/head_size.wgsl takes it. */
@@ -100,11 +102,28 @@ const subgroup: Rung = {
   },
 };
 
+const subgroupMatrix: Rung = {
+  name: 'subgroup_matrix',
+  purpose: 'for GPUs with matrix units (chromium-experimental-subgroup-matrix); the gradients are those of another variant',
+  shape(gpu, head, pass, dtype) {
+    const units = matrixUnits(gpu, dtype);
+    if (pass !== 'forward' || !units) return undefined;
+    // ROWS and PADDED in the WGSL, and the bytes of its three arrays.
+    const rows = subgroups * units.M;
+    const padded = Math.ceil(head / 16) * 16;
+    const storage = (columns: number): number =>
+      columns * (padded * units.bytes + padBytes) + rows * (columns * units.bytes + padBytes) + rows * (Math.max(columns, padded) + 4) * 4;
+    const columns = [64, 32, 16].find((size) => storage(size) <= gpu.device.limits.maxComputeWorkgroupStorageSize);
+    return columns === undefined ? undefined : { conditions: { ...headConditions(head), ...units.conditions, columns_64: columns === 64, columns_16: columns === 16 }, rows };
+  },
+};
+
 const rungs = [subgroup, tiled, plain];
+const forwardRungs = [subgroup, tiled, subgroupMatrix, plain];
 
 function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, rung: Rung, pass: Pass, bindings: KernelCall['bindings']): KernelCall {
   const { batch, tokens, head } = sizesOf(inputs[0]!, attributes);
-  const { conditions, constants, params, rows } = rung.shape(gpu, head, pass)!;
+  const { conditions, constants, params, rows } = rung.shape(gpu, head, pass, inputs[0]!.dtype)!;
   return {
     kernel: `attention/${rung.name}${pass === 'forward' ? '' : `_${pass}`}`,
     conditions: { f16: inputs[0]!.dtype === 'f16', ...conditions },
@@ -119,7 +138,7 @@ function attentionKernel({ gpu, inputs, attributes }: OpCall<AttentionAttributes
 function preferred({ gpu, inputs, attributes }: OpCall<AttentionAttributes>, pass: Pass): string {
   const { head } = sizesOf(inputs[0]!, attributes);
   const order = gpu.adapter.software ? [subgroup, tiled] : [tiled];
-  return (order.find((rung) => rung.shape(gpu, head, pass)) ?? plain).name;
+  return (order.find((rung) => rung.shape(gpu, head, pass, inputs[0]!.dtype)) ?? plain).name;
 }
 
 export const attentionOp = defineOp<AttentionAttributes>({
@@ -140,11 +159,11 @@ export const attentionOp = defineOp<AttentionAttributes>({
       { shape: [batch, attributes.heads, tokens], dtype: 'f32' },
     ];
   },
-  variants: rungs.map((rung) => ({
+  variants: forwardRungs.map((rung) => ({
     name: rung.name,
     purpose: rung.purpose,
     reference: rung.reference,
-    supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'forward') !== undefined,
+    supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'forward', inputs[0]!.dtype) !== undefined,
     kernels: (call) => [attentionKernel(call, rung, 'forward', { qkv: call.inputs[0]!, output: call.outputs[0], log_sum_exp: call.outputs[1] })],
   })),
   preferred: (call) => preferred(call, 'forward'),
@@ -182,7 +201,7 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
     name: rung.name,
     purpose: rung.purpose,
     reference: rung.reference,
-    supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'backward_kv') !== undefined,
+    supports: ({ gpu, inputs, attributes }) => rung.shape(gpu, sizesOf(inputs[0]!, attributes).head, 'backward_kv', inputs[0]!.dtype) !== undefined,
     kernels(call) {
       const [qkv, output, logSumExp, gradient] = call.inputs;
       const { batch, tokens, head } = sizesOf(qkv!, call.attributes);

@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attention, attentionBackwardOp, attentionOp } from '../../src/ops/attention.ts';
+import { matrixUnits } from '../../src/ops/subgroup_matrix.ts';
 import { decode, encode } from '../../src/tensor/dtype.ts';
 import { apply } from '../../src/tensor/recording.ts';
 import { variantsOf } from '../../src/tensor/variants.ts';
@@ -67,7 +68,7 @@ function stored({ values, dtype }: TestInput): ArrayLike<number> {
 
 const tolerances = { f32: 1e-5, f16: 2e-3 } as const;
 
-/** Runs both passes of a case with one variant and compares output, log_sum_exp and gradient with the reference. */
+/** Runs both passes of a case with one variant (where it has no gradients, those of the default one) and compares output, log_sum_exp and gradient with the reference. */
 async function check(variant: string, wanted: Case, { scale = 1, tolerance = tolerances[wanted.dtype] } = {}): Promise<void> {
   const { batch, tokens, heads, head, causal, dtype } = wanted;
   const qkv = randomInput([batch, tokens, 3 * heads * head], tokens, scale, dtype);
@@ -132,6 +133,24 @@ for (const [variant, list] of Object.entries(cases)) {
       await assertGradients([randomInput([2, 9, 3 * 48], 5)], (qkv) => attention(qkv, { heads: 2, causal }), {
         variants: { attention: variant, attention_backward: variant },
       });
+    }
+  });
+}
+
+const matrixCases: readonly Omit<Case, 'dtype'>[] = [
+  { batch: 1, tokens: 1, heads: 2, head: 24, causal: false },
+  { batch: 2, tokens: 131, heads: 1, head: 24, causal: true },
+  { batch: 1, tokens: 65, heads: 2, head: 64, causal: false },
+  { batch: 1, tokens: 77, heads: 1, head: 64, causal: true },
+];
+const gpu = await testGpu();
+for (const dtype of ['f32', 'f16'] as const) {
+  // The kernel's WGSL is compiled without such an adapter, too: test/ops/subgroup_matrix.test.ts.
+  (matrixUnits(gpu, dtype) ? test : test.skip)(`attention subgroup_matrix in ${dtype}, on an adapter with matrix units`, async () => {
+    for (const wanted of matrixCases) {
+      await check('subgroup_matrix', { ...wanted, dtype });
+      const chosen = [...variantsOf(gpu).chosen.values()].find(({ op }) => op === 'attention');
+      assert.is(chosen?.variant, 'subgroup_matrix');
     }
   });
 }

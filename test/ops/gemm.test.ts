@@ -113,20 +113,19 @@ for (const [variant, list] of Object.entries(cases)) {
 }
 
 // One tile of 16 x 16 matrices and a bit, in either size, for each storage order; contiguous axes are multiples of 4.
-const matrixCases = (dtype: DType): Case[] =>
-  [
-    { sizes: [133, 132, 36], bias: true, residual: true, activation: 'quick_gelu' as const },
-    { sizes: [132, 68, 33], transposeA: true, residual: true },
-    { sizes: [5, 132, 68], transposeB: true, bias: true },
-    { sizes: [4, 4, 4], transposeA: true, transposeB: true },
-  ].map((item) => ({ ...(item as Case), dtype }));
+const matrixCases: readonly Case[] = [
+  { sizes: [133, 132, 36], bias: true, residual: true, activation: 'quick_gelu' },
+  { sizes: [132, 68, 33], transposeA: true, residual: true },
+  { sizes: [5, 132, 68], transposeB: true, bias: true },
+  { sizes: [4, 4, 4], transposeA: true, transposeB: true },
+];
 
 const gpu = await testGpu();
 for (const variant of ['subgroup_matrix', 'subgroup_matrix_small']) {
   for (const dtype of ['f32', 'f16'] as const) {
     // The kernels' WGSL is compiled without such an adapter, too: test/ops/subgroup_matrix.test.ts.
     (matrixUnits(gpu, dtype) ? test : test.skip)(`gemm ${variant} in ${dtype} against float64, on an adapter with matrix units`, async () => {
-      for (const item of matrixCases(dtype)) {
+      for (const item of matrixCases.map((each) => ({ ...each, dtype }))) {
         const inputs = inputsOf(item);
         const [output] = await evaluate(inputs, build(item), { gemm: variant });
         assert.is([...variantsOf(gpu).chosen.values()].at(-1)?.variant, variant);

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { Gpu, type MatrixConfig } from '../../src/gpu/device.ts';
 import { kernelSources } from '../../src/gpu/kernels.ts';
 import { type PipelineKey, pipelineName } from '../../src/gpu/pipelines.ts';
+import { attentionOp } from '../../src/ops/attention.ts';
 import { gemmOp } from '../../src/ops/gemm.ts';
 import { matrixUnits } from '../../src/ops/subgroup_matrix.ts';
 import type { Op, OpCall, TensorType } from '../../src/tensor/op.ts';
@@ -56,13 +57,13 @@ function collect<A>(found: Map<string, PipelineKey>, op: Op<A>, variant: string,
  * Compiles on the null backend. Its adapter allows the 16 KiB of workgroup memory that every adapter has, and says so last, when
  * nothing else is wrong; a kernel that takes more is one that only runs where there is more.
  */
-async function compile(key: PipelineKey): Promise<void> {
+async function compile(key: PipelineKey, most = workgroupStorage): Promise<void> {
   const { limits } = nullGpu.device;
   try {
     await nullGpu.pipelines.get(key);
   } catch (error) {
     const used = Number(/The total use of workgroup storage \((\d+) bytes\) is larger than the maximum allowed/.exec((error as Error).message)?.[1]);
-    if (!(used > limits.maxComputeWorkgroupStorageSize && used <= workgroupStorage)) throw error;
+    if (!(used > limits.maxComputeWorkgroupStorageSize && used <= most)) throw error;
   }
 }
 
@@ -110,6 +111,25 @@ test('gemm leaves to others what the matrix kernels are not written for', () => 
   assert.ok(!runs(gpu, 'f32', [8, 8, 8]));
   assert.ok(!runs(gpuWith([f16(16, 16, 16)], [32, 32], 16384), 'f16', [8, 8, 8]));
   assert.ok(!runs(nullGpu, 'f16', [8, 8, 8]));
+});
+
+test('the attention kernels compile for all matrix sizes and types and for heads of 16 to 128', async () => {
+  const found = new Map<string, PipelineKey>();
+  for (const config of configs) {
+    for (const dtype of ['f32', 'f16'] as const) {
+      if (config.componentType === 'f16' && dtype === 'f32') continue;
+      for (const head of [16, 24, 64, 80, 128]) {
+        for (const storage of [workgroupStorage, 49152]) {
+          const call = callOf(attentionOp, gpuWith([config], [32, 32], storage), [{ shape: [1, 77, 3 * 2 * head], dtype }], { heads: 2, causal: false });
+          // Of 16 rows each, four subgroups with heads of 128 do not fit into 32 KiB.
+          if (supports(attentionOp, 'subgroup_matrix', call)) collect(found, attentionOp, 'subgroup_matrix', call);
+          else assert.ok(config.M === 16 && head >= 80 && storage === workgroupStorage, `${JSON.stringify(config)}, heads of ${head} in ${storage} bytes`);
+        }
+      }
+    }
+  }
+  for (const key of found.values()) await compile(key, 49152);
+  assert.ok(found.size >= 7 * 5, `${found.size} pipelines`);
 });
 
 test('the configuration is the driver\'s first that fits', () => {
