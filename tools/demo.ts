@@ -46,8 +46,8 @@ export function demoConfig({ pixels, epochs }: Pick<DemoSize, 'pixels' | 'epochs
       image: { size: pixels },
       cnn: { size: 80 },
       optimizer: { learningRate: 2e-3, clipNorm: 1 },
-      schedule: { kind: 'cosine', warmupSteps: 20 },
-      training: { epochs, batch: 1, seed },
+      schedule: { kind: 'cosine', warmupSteps: 10 },
+      training: { epochs, batch: 4, seed },
     },
     'the demo',
   );
