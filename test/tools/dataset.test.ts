@@ -49,9 +49,9 @@ test('arithmetic that is the same on every machine agrees with the standard libr
 // A change here means that every data set made before looks different: raise generatorVersion with it.
 const known = {
   'leather good': '5a20b87a5e3d7a79',
-  'metal_nut broken_edge': '962cbc2ac4bc5e77',
+  'metal_nut broken_edge': '4229cf6025ff28c6',
   'circuit_board missing_part': '6bf194a22499fb7c',
-  'woven_fabric stain': 'b292fe480c72bbbf',
+  'woven_fabric stain': 'a1f3cf64149544a8',
 } as const;
 
 test('a seed gives the same bytes, whatever was rendered before', () => {

@@ -42,11 +42,16 @@ export interface RenderedSample {
 /** Bounds of a defect's share of the picture. */
 export const smallestShare = 0.0005;
 export const largestShare = 0.25;
-/** Mean difference inside a mask, in display levels, that a defect should have, and that it has at least, in a dull or dark scene. */
+/**
+ * Mean difference inside a mask, in display levels: each picture draws what its defect should have, from faint to clear on a logarithmic
+ * scale, and has at least the faintest, or in a dull or dark scene `leastContrast`.
+ */
 export const goodContrast = 10;
+const clearContrast = 60;
 const leastContrast = 6;
-/** Draws of a defect until one is visible and of a sensible size. */
+/** Draws of a defect until one is visible and of a sensible size, and those of them that look for one as clear as was drawn. */
 const attempts = 24;
+const patience = 10;
 
 export function categoryOf(name: string): Category {
   const category = categories.find((candidate) => candidate.name === name);
@@ -118,7 +123,8 @@ export function renderSample({ category: name, defect, seed, size = 256, over = 
   let best: Composed | undefined;
   // Later draws are larger and clearer, because those before could hardly be seen, or smaller where they were too large.
   let growth = 0;
-  for (let attempt = 0; attempt < attempts && !(best && best.contrast >= goodContrast); attempt++) {
+  const wanted = goodContrast * (clearContrast / goodContrast) ** randomFor(seed, name, defect, 'contrast').uniform();
+  for (let attempt = 0; attempt < attempts && !(best && best.contrast >= (attempt < patience ? wanted : goodContrast)); attempt++) {
     const random = randomFor(seed, name, defect, attempt);
     const extent = random.uniform();
     const strength = clamp(random.uniform(0.1, 1) + growth * 0.08, 0, 1);
@@ -128,7 +134,7 @@ export function renderSample({ category: name, defect, seed, size = 256, over = 
     } else {
       surface = new Surface(side);
       surface.copyFrom(good.surface);
-      surfaceDefects[defect as SurfaceDefect]({ surface, random, noise: new Noise(random), size: clamp(extent * Math.sqrt(extent) + growth * 0.06, 0, 1), strength, extent: category.kind === 'texture' ? 1 : extentOf(surface) });
+      surfaceDefects[defect as SurfaceDefect]({ surface, random, noise: new Noise(random), size: clamp(extent + growth * 0.06, 0, 1), strength, extent: category.kind === 'texture' ? 1 : extentOf(surface) });
     }
     const area = changedArea(good.surface, surface);
     if (!area) {

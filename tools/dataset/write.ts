@@ -13,7 +13,7 @@ import { deriveSeed } from './render/numbers.ts';
 import { categoryOf, renderSample } from './sample.ts';
 
 /** Changes whenever the same seed would give another picture. */
-export const generatorVersion = 1;
+export const generatorVersion = 2;
 
 /** With fewer images than this, starting processes takes longer than they save. */
 const worthProcesses = 48;
