@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { freeTensor, readTensor } from '../../src/tensor/tensor.ts';
 import { readSplit } from '../../tools/dataset/split.ts';
-import { clipPretraining } from '../../tools/pretrain/clip.ts';
+import { clipPretraining, smallClip } from '../../tools/pretrain/clip.ts';
 import { CaptionedImages, pretrainingSubjects } from '../../tools/pretrain/images.ts';
 import { pretrain } from '../../tools/pretrain/loop.ts';
 import { errorOf } from '../support/errors.ts';
@@ -51,13 +51,44 @@ test('pairs show each category once without and once with a defect, and say so',
     assert.is(new Set(batch.map(({ caption }) => caption)).size, 6);
     for (const { pixels, mask, caption, concept } of batch) {
       assert.is(pixels.length, 3 * 24 * 24);
-      // All of the defect is in the picture, and it is large enough to be learned from.
-      assert.is(mask.some((share) => share > 0.5), images.concepts[concept].defect !== 'good', caption);
+      // All of the defect is in the picture, small ones included.
+      assert.is(mask.some((share) => share > 0.1), images.concepts[concept].defect !== 'good', caption);
       assert.ok(mask.every((share) => share >= 0 && share <= 1.000001));
       assert.ok(new Set(pixels).size > 8, 'a picture is not flat');
       assert.ok(caption.includes(images.concepts[concept].category.name), caption);
     }
   }
+});
+
+test('heads start where they should look, and the last ones at what looks alike', async () => {
+  const gpu = await testGpu();
+  const training = await clipPretraining(gpu, images, join(work, 'start'), 6, 2);
+  const value = async (name: string): Promise<Float32Array> => readTensor(gpu, training.parameters.get(`image/${name}`)!);
+  const { width, heads, imageSize, patchSize } = smallClip.vision;
+  const grid = imageSize / patchSize;
+  const position = await value('position');
+  for (const [layer, head, right, down] of [[1, 0, 0, 1], [1, 1, 1, 0], [3, 0, 2, 2], [8, 1, -2, 2]] as const) {
+    const weight = await value(`layer ${layer}/qkv.weight`);
+    // Queries and keys of the positions alone.
+    const project = (patch: number, first: number): number[] =>
+      Array.from({ length: width / heads }, (_, i) => {
+        let sum = 0;
+        for (let c = 0; c < width; c++) sum += position[(1 + patch) * width + c] * weight[c * 3 * width + first + i];
+        return sum;
+      });
+    const keys = Array.from({ length: grid * grid }, (_, patch) => project(patch, width + (head * width) / heads));
+    for (const [x, y] of [[2, 2], [7, 9], [13, 5]] as const) {
+      const query = project(y * grid + x, (head * width) / heads);
+      const products = keys.map((key) => key.reduce((sum, k, i) => sum + k * query[i], 0));
+      assert.is(products.indexOf(Math.max(...products)), (y + down) * grid + x + right, `layer ${layer}, head ${head}, patch ${x}, ${y}`);
+    }
+  }
+  const last = await value('layer 5/qkv.weight');
+  const [from, start] = [(2 * width) / heads, width / heads];
+  let [same, all] = [0, 0];
+  for (let c = start; c < width; c++) for (let i = 0; i < width / heads; i++) [same, all] = [same + last[c * 3 * width + from + i] * last[c * 3 * width + width + from + i], all + last[c * 3 * width + from + i] ** 2];
+  assert.ok(same > 0.9 * all, 'queries and keys of the last head are one projection');
+  for (const parameter of training.parameters.values()) freeTensor(gpu, parameter);
 });
 
 test('an interrupted run goes on with the same bits', async () => {

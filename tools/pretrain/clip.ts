@@ -21,12 +21,13 @@ import { reshape } from '../../src/tensor/recording.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { type Tensor, asParameter, emptyTensor, readTensor, sizeOf, tensor, writeTensor } from '../../src/tensor/tensor.ts';
 import type { CaptionedImages } from './images.ts';
+import { LocalAttention } from './local_attention.ts';
 import type { Pretraining } from './loop.ts';
 import { learnVocabulary } from './vocabulary.ts';
 
 /** Sizes of the embedded CLIP: small enough for two processor cores, with the same parts as ViT-L/14. */
 export const smallClip = {
-  vision: { width: 96, layers: 8, heads: 3, mlpWidth: 384, patchSize: 8, imageSize: 64 },
+  vision: { width: 96, layers: 8, heads: 3, mlpWidth: 384, patchSize: 8, imageSize: 128 },
   text: { width: 96, layers: 3, heads: 3, mlpWidth: 384, context: 77 },
   jointWidth: 96,
 } as const;
@@ -42,11 +43,11 @@ const largestLogitScale = Math.log(100);
 
 /**
  * Contrast with captions teaches a tower where things are when it sees some hundred million pictures. Here there are some ten
- * thousand, so that a second loss does it: from the patch tokens of this layer a head, which is thrown away afterwards, tells
- * for each patch which kind of defect it shows, if any. The last layers, and what CLIP says of a picture, know captions alone.
+ * thousand, so that a second loss does it: from the patch tokens of each of these layers, which are those that MFP-CLIP taps, a head,
+ * which is thrown away afterwards, tells for each patch which kind of defect it shows, if any.
  */
-const locatingLayer = 6;
-const lossWeights = { contrastive: 1, locating: 2 } as const;
+const locatingLayers = [2, 4, 6, 8];
+const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.1, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
 
 /** Share of a patch that a defect must cover to be looked for there. */
 const leastCovered = 0.1;
@@ -111,15 +112,23 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const random = new RandomSource(seed);
   const specs = clipSpecs(config);
   const parameters = new Map<string, Tensor>();
-  for (const [name, spec] of specs) parameters.set(name, asParameter(tensor(gpu, startValues(config, name, spec, random), parameterShape(spec), 'f32', name)));
+  const localAttention = new LocalAttention(config);
+  for (const [name, spec] of specs) {
+    const values = startValues(config, name, spec, random);
+    if (name.startsWith('image/')) localAttention.apply(name.slice('image/'.length), values, random);
+    parameters.set(name, asParameter(tensor(gpu, values, parameterShape(spec), 'f32', name)));
+  }
   const kinds = [...new Set(images.subjects.flatMap(({ defects }) => defects))].sort();
   const { width, patchSize } = config.vision;
-  const locate = {
-    weight: asParameter(tensor(gpu, Array.from({ length: width * (1 + kinds.length) }, () => random.normal(0, width ** -0.5)), [width, 1 + kinds.length], 'f32', 'locate/weight')),
-    bias: asParameter(tensor(gpu, new Float32Array(1 + kinds.length), [1 + kinds.length], 'f32', 'locate/bias')),
-    'norm.weight': asParameter(tensor(gpu, new Float32Array(width).fill(1), [width], 'f32', 'locate/norm.weight')),
-    'norm.bias': asParameter(tensor(gpu, new Float32Array(width), [width], 'f32', 'locate/norm.bias')),
-  };
+  const locating = new Map<string, Tensor>();
+  for (const layer of locatingLayers) {
+    const put = (name: string, shape: readonly number[], value: () => number): void =>
+      void locating.set(`locate ${layer}/${name}`, asParameter(tensor(gpu, Array.from({ length: sizeOf(shape) }, value), shape, 'f32', `locate ${layer}/${name}`)));
+    put('norm.weight', [width], () => 1);
+    put('norm.bias', [width], () => 0);
+    put('weight', [width, 1 + kinds.length], () => random.normal(0, width ** -0.5));
+    put('bias', [1 + kinds.length], () => 0);
+  }
   const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
   const size = config.vision.imageSize;
   const pixels = emptyTensor(gpu, [batch, 3, size, size], 'f32', 'images');
@@ -131,19 +140,23 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   let kindOfPatch = new Uint32Array(patches);
   return {
     name: 'CLIP pretraining',
-    parameters: new Map([...parameters, ...Object.entries(locate).map(([name, parameter]) => [`locate/${name}`, parameter] as const)]),
+    parameters: new Map([...parameters, ...locating]),
     lossWeights,
     record() {
       const tower = imageTower(config, image);
       if (tower.grid !== pretrainedGrid(config)) throw new Error('the tower is trained at its own image size');
-      const { taps, tokens } = runImageTower(tower, embedImage(tower, pixels), [locatingLayer]);
-      const logits = gemm(layerNorm(reshape(taps[0], [patches, width]), locate['norm.weight'], locate['norm.bias']), locate.weight, { bias: locate.bias });
+      const { taps, tokens } = runImageTower(tower, embedImage(tower, pixels), locatingLayers);
+      const logits = locatingLayers.map((layer, i) => {
+        const parameter = (name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
+        return gemm(layerNorm(reshape(taps[i], [patches, width]), parameter('norm.weight'), parameter('norm.bias')), parameter('weight'), { bias: parameter('bias') });
+      });
       const shortText = new Map(text);
       shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
       const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
       const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
-      const losses = { contrastive: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])), locating: crossEntropy(logits, target) };
-      return { losses, outputs: [images, words, logits] };
+      const losses: Record<string, Tensor> = { contrastive: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])) };
+      locatingLayers.forEach((layer, i) => (losses[`locating${layer}`] = crossEntropy(logits[i], target)));
+      return { losses, outputs: [images, words, ...logits] };
     },
     writeBatch(stepRandom) {
       const pairs = images.pairs(stepRandom, batch, size);
@@ -171,7 +184,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const logitScale = parameters.get('logit_scale')!;
       if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);
     },
-    measure([imageRows, textRows, logits]) {
+    measure([imageRows, textRows, ...logits]) {
       let hits = 0;
       let defectHits = 0;
       for (let i = 0; i < batch; i++) {
@@ -184,11 +197,14 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
         // The other of the pair shows the same category, with a defect where this one has none.
         if (similarities[i] > similarities[i ^ 1]) defectHits++;
       }
-      // Score of a patch: how much likelier any defect is than none.
+      // Score of a patch: how much likelier any defect is than none, over all layers.
       const scores: readonly number[][] = [[], []];
       kindOfPatch.forEach((kind, patch) => {
-        const row = logits.subarray(patch * (1 + kinds.length), (patch + 1) * (1 + kinds.length));
-        scores[kind ? 1 : 0].push(Math.max(...row.subarray(1)) - row[0]);
+        const likelier = logits.reduce((sum, all) => {
+          const row = all.subarray(patch * (1 + kinds.length), (patch + 1) * (1 + kinds.length));
+          return sum + Math.max(...row.subarray(1)) - row[0];
+        }, 0);
+        scores[kind ? 1 : 0].push(likelier);
       });
       const ranking = rankScores(ascending(Float32Array.from(scores[1])), ascending(Float32Array.from(scores[0])));
       return { imageToTextAccuracy: hits / batch, normalOrAbnormalAccuracy: defectHits / batch, patchAuroc: rankingMetrics(ranking)?.auroc ?? Number.NaN };

@@ -56,7 +56,15 @@ export interface PoolOptions {
 }
 
 /** Half of all pictures that are drawn have no defect: there are more of them, so that none is seen much more often. */
-const goodShare = 4;
+const goodShare = 2;
+
+/** A rendered picture and its mask. */
+interface Picture {
+  /** RGB, size × size × 3. */
+  readonly pixels: Uint8Array;
+  /** 1 where the defect is, size × size. */
+  readonly mask: Uint8Array;
+}
 
 /** A part of a picture: where it begins and how long its sides are, in pixels of the rendered picture. */
 interface Crop {
@@ -65,14 +73,17 @@ interface Crop {
   readonly side: number;
 }
 
-/** Smallest side of what is cut out, in pixels. */
-const smallestCrop = 24;
+/** Smallest share of a picture's side that is cut out: things and defects stay about as large as they are where defects are looked for. */
+const smallestCrop = 0.75;
 
-/** The largest share of a crop's side that a defect takes, unless it is larger in the whole picture. */
-const largestExtent = 1 / 1.2;
+/**
+ * Share of the pictures with a defect that get it from a picture of another category: what is wrong there is wrong here too, and
+ * there are so many more things to see it on.
+ */
+const transplantedShare = 0.2;
 
-/** How far crops reach from the smallest one that holds the defect to the whole picture, on a logarithmic scale: most are near, so that defects are large in them. */
-const farthestCrop = 0.7;
+/** How far a defect moves when it comes from another picture, as a share of the picture's side. */
+const farthestMove = 0.25;
 
 /** Seeds that are tried for a picture, each a good step from the others. */
 const seedsTried = Array.from({ length: 5 }, (_, attempt) => attempt * 100_000);
@@ -131,7 +142,7 @@ export class CaptionedImages {
       await Promise.all(
         images.concepts.flatMap(({ category, defect }, concept) =>
           Array.from({ length: images.#places[concept].count }, async (_, i) => {
-            images.#put(concept, i, await renderAny(pool, { category: category.name, defect, size, over: 1 }, seed * 1_000_003 + i));
+            images.#put(concept, i, await renderAny(pool, { category: category.name, defect, size }, seed * 1_000_003 + i));
             progress.step(`${category.name}/${defect}`);
           }),
         ),
@@ -170,9 +181,9 @@ export class CaptionedImages {
       const { category, defects } = this.subjects[place];
       const good = this.concepts.findIndex((concept) => concept.category === category && concept.defect === 'good');
       const abnormal = good + random.integer(1, defects.length);
-      const picture = this.#drawPicture(random, abnormal);
-      const crop = this.#crop(random, picture);
-      return [this.#captioned(random, good, this.#drawPicture(random, good), crop, size), this.#captioned(random, abnormal, picture, crop, size)];
+      const [whole, hurt] = [this.#drawPicture(random, good), this.#drawHurt(random, abnormal)];
+      const crop = this.#crop(random, hurt);
+      return [this.#captioned(random, good, whole, crop, size), this.#captioned(random, abnormal, hurt, crop, size)];
     });
   }
 
@@ -180,7 +191,8 @@ export class CaptionedImages {
   any(random: RandomSource, count: number, size: number): CaptionedImage[] {
     return Array.from({ length: count }, () => {
       const concept = random.integer(0, this.concepts.length - 1);
-      const picture = this.#drawPicture(random, concept);
+      const { defect } = this.concepts[concept];
+      const picture = defect === 'good' ? this.#drawPicture(random, concept) : this.#drawHurt(random, concept);
       return this.#captioned(random, concept, picture, this.#crop(random, picture), size);
     });
   }
@@ -189,19 +201,43 @@ export class CaptionedImages {
     return captionOf(classWords(category.name), defect, random);
   }
 
-  #drawPicture(random: RandomSource, concept: number): number {
+  /** One of a concept's pictures. */
+  #drawPicture(random: RandomSource, concept: number): Picture {
     const { first, count } = this.#places[concept];
-    return first + random.integer(0, count - 1);
+    const picture = first + random.integer(0, count - 1);
+    const area = this.#size ** 2;
+    return { pixels: this.#bytes.subarray(3 * picture * area, 3 * (picture + 1) * area), mask: this.#bytes.subarray(this.#masks + picture * area, this.#masks + (picture + 1) * area) };
   }
 
-  #captioned(random: RandomSource, concept: number, picture: number, crop: Crop, size: number): CaptionedImage {
+  /** A picture with a defect: one of the concept's own, or one without defect that gets the same kind of it from another category. */
+  #drawHurt(random: RandomSource, concept: number): Picture {
+    const own = this.#drawPicture(random, concept);
+    const { category, defect } = this.concepts[concept];
+    const others = this.concepts.flatMap((other, i) => (other.defect === defect && other.category !== category ? [i] : []));
+    if (!others.length || random.uniform() >= transplantedShare) return own;
+    const good = this.#drawPicture(random, this.concepts.findIndex((other) => other.category === category && other.defect === 'good'));
+    const from = this.#drawPicture(random, others[random.integer(0, others.length - 1)]);
+    const side = this.#size;
+    const reach = Math.floor(farthestMove * side);
+    const [right, down] = [random.integer(-reach, reach), random.integer(-reach, reach)];
+    const [pixels, mask] = [good.pixels.slice(), new Uint8Array(side * side)];
+    for (const [i, value] of from.mask.entries()) {
+      const [x, y] = [(i % side) + right, Math.floor(i / side) + down];
+      if (!value || x < 0 || y < 0 || x >= side || y >= side) continue;
+      mask[y * side + x] = value;
+      pixels.set(from.pixels.subarray(3 * i, 3 * i + 3), 3 * (y * side + x));
+    }
+    // Moved out of the picture.
+    return mask.some((value) => value) ? { pixels, mask } : own;
+  }
+
+  #captioned(random: RandomSource, concept: number, picture: Picture, crop: Crop, size: number): CaptionedImage {
     return { ...this.#view(random, picture, crop, size), caption: this.#caption(this.concepts[concept], random), concept };
   }
 
   /** A square that holds the whole defect, if there is one. */
-  #crop(random: RandomSource, picture: number): Crop {
+  #crop(random: RandomSource, { mask }: Picture): Crop {
     const all = this.#size;
-    const mask = this.#bytes.subarray(this.#masks + picture * all * all, this.#masks + (picture + 1) * all * all);
     let [left, top, right, bottom] = [all, all, 0, 0];
     for (const [pixel, value] of mask.entries()) {
       if (!value) continue;
@@ -209,17 +245,15 @@ export class CaptionedImages {
       [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x + 1), Math.max(bottom, y + 1)];
     }
     const hasDefect = right > left;
-    const least = Math.min(all, Math.max(smallestCrop, Math.max(right - left, bottom - top) / largestExtent));
-    const side = least * (all / least) ** random.uniform(0, farthestCrop);
+    const side = Math.max(right - left, bottom - top, all * random.uniform(smallestCrop, 1));
     const start = (first: number, last: number): number => (hasDefect ? random.uniform(Math.max(0, last - side), Math.min(first, all - side)) : random.uniform(0, all - side));
     return { left: start(left, right), top: start(top, bottom), side };
   }
 
-  /** A part of a picture, resized, perhaps mirrored, with other light and colour. */
-  #view(random: RandomSource, picture: number, { left, top, side }: Crop, size: number): Pick<CaptionedImage, 'pixels' | 'mask'> {
+  /** A part of a picture, resized, perhaps turned or mirrored, with other light and colour. */
+  #view(random: RandomSource, picture: Picture, { left, top, side }: Crop, size: number): Pick<CaptionedImage, 'pixels' | 'mask'> {
     const from = this.#size;
-    const start = picture * from * from;
-    const [mirrorX, mirrorY] = [random.uniform() < 0.5, random.uniform() < 0.5];
+    const [turned, mirrorX, mirrorY] = [random.uniform() < 0.5, random.uniform() < 0.5, random.uniform() < 0.5];
     const contrast = random.uniform(0.85, 1.15);
     const gains = [0, 1, 2].map(() => contrast * random.uniform(0.95, 1.05));
     const offset = 127.5 * (1 - contrast) + random.uniform(-16, 16);
@@ -244,13 +278,14 @@ export class CaptionedImages {
         let covered = 0;
         for (const [row, down] of rows[y].weights.entries()) {
           for (const [column, across] of columns[x].weights.entries()) {
-            const at = start + (rows[y].first + row) * from + columns[x].first + column;
-            for (let c = 0; c < 3; c++) sums[c] += down * across * this.#bytes[3 * at + c];
-            covered += down * across * this.#bytes[this.#masks + at];
+            const at = (rows[y].first + row) * from + columns[x].first + column;
+            for (let c = 0; c < 3; c++) sums[c] += down * across * picture.pixels[3 * at + c];
+            covered += down * across * picture.mask[at];
           }
         }
-        for (let c = 0; c < 3; c++) pixels[3 * (y * size + x) + c] = Math.max(0, Math.min(255, Math.round(sums[c] * gains[c] + offset)));
-        mask[y * size + x] = covered;
+        const to = turned ? x * size + y : y * size + x;
+        for (let c = 0; c < 3; c++) pixels[3 * to + c] = Math.max(0, Math.min(255, Math.round(sums[c] * gains[c] + offset)));
+        mask[to] = covered;
       }
     }
     return { pixels, mask };

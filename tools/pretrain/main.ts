@@ -16,7 +16,7 @@ interface Flags extends DeviceFlags {
   readonly out: string;
   readonly work: string;
   readonly steps: number;
-  readonly batch: number;
+  readonly batch?: number;
   readonly perConcept: number;
   readonly seed: number;
 }
@@ -27,6 +27,9 @@ const pictureSize = 128;
 /** Side of the pictures that the ResNet is trained on, in pixels. */
 const resnetSize = 80;
 
+/** Pictures per update. */
+const batches = { clip: 8, resnet: 36 } as const;
+
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
   const images = await CaptionedImages.render(pretrainingSubjects(), { perConcept: flags.perConcept, size: pictureSize, seed: flags.seed, work: flags.work });
@@ -34,9 +37,9 @@ async function main(model: string, flags: Flags): Promise<void> {
   try {
     configureVariants(gpu, variantPolicy(flags));
     const work = join(flags.work, model);
-    const training =
-      model === 'clip' ? await clipPretraining(gpu, images, work, flags.batch, flags.seed) : resnetPretraining(gpu, images, resnetSize, flags.batch, flags.seed);
-    const learningRate = model === 'clip' ? 1e-3 : 2e-3;
+    const batch = flags.batch ?? batches[model];
+    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, flags.seed) : resnetPretraining(gpu, images, resnetSize, batch, flags.seed);
+    const learningRate = 2e-3;
     await pretrain(gpu, training, {
       out: work,
       steps: flags.steps,
@@ -63,8 +66,8 @@ const command = withDevice(
     .requiredOption('--out <folder>', 'where the checkpoint goes')
     .option('--work <folder>', 'rendered pictures, log and state of training', 'out/pretrain')
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
-    .option('--batch <n>', 'pictures per update; of the CLIP at most two for each category, and an even number', wholeNumber(2), 36)
-    .option('--per-concept <n>', 'pictures rendered of each category and defect, and four times as many of each category without defect', wholeNumber(1), 30)
+    .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${batches.clip}; of the ResNet ${batches.resnet})`, wholeNumber(2))
+    .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
 
