@@ -35,7 +35,7 @@ export interface DemoSize {
 }
 
 export const demoSizes = {
-  short: { categories: Number.POSITIVE_INFINITY, training: { good: 4, perDefect: 1 }, unseen: { good: 6, perDefect: 1 }, pixels: 128, epochs: 3, seeds: [0] },
+  short: { categories: Number.POSITIVE_INFINITY, training: { good: 4, perDefect: 2 }, unseen: { good: 6, perDefect: 2 }, pixels: 128, epochs: 2, seeds: [0] },
   full: { categories: Number.POSITIVE_INFINITY, training: { good: 12, perDefect: 4 }, unseen: { good: 20, perDefect: 4 }, pixels: 128, epochs: 6, seeds: [0, 1, 2] },
 } as const satisfies Record<string, DemoSize>;
 
