@@ -1,7 +1,7 @@
 // `npm run demo`: makes the data, trains MFP-CLIP on some categories, and measures it on others that nothing in it has seen,
 // beside the same small CLIP without it.
 //   npm run demo                 # a short run
-//   npm run demo -- --full       # the run whose results docs/results.md shows
+//   npm run demo -- --full       # more data, longer training and three seeds
 import { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';

@@ -37,6 +37,11 @@ fn worker(place: Place) -> Team {
   }
 }
 
+// AT_ONCE elements of one invocation.
+fn elements(i: u32, step: u32) -> vec4f {
+  return vec4f(f32(input[i]), f32(input[i + step]), f32(input[i + 2 * step]), f32(input[i + 3 * step]));
+}
+
 @compute @workgroup_size(THREADS)
 fn main(place: Place) {
   let team = worker(place);
@@ -46,7 +51,7 @@ fn main(place: Place) {
   var largest = LOWEST;
   var sum = 0.0;
   for (var i = start + team.lane; i < start + whole; i += AT_ONCE * step) {
-    let values = vec4f(f32(input[i]), f32(input[i + step]), f32(input[i + 2 * step]), f32(input[i + 3 * step]));
+    let values = elements(i, step);
     let pairs = max(values.xy, values.zw);
     let larger = max(largest, max(pairs.x, pairs.y));
     sum = sum * exp(largest - larger) + dot(exp(values - larger), vec4f(1.0));
@@ -66,7 +71,7 @@ fn main(place: Place) {
   let scale = 1.0 / sum;
   if (team.index < params.rows) {
     for (var i = start + team.lane; i < start + whole; i += AT_ONCE * step) {
-      let values = vec4f(f32(input[i]), f32(input[i + step]), f32(input[i + 2 * step]), f32(input[i + 3 * step]));
+      let values = elements(i, step);
       let results = exp(values - highest) * scale;
       output[i] = Element(results.x);
       output[i + step] = Element(results.y);

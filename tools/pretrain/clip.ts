@@ -9,6 +9,7 @@ import { embedImage, imageTower, projectImage, runImageTower } from '../../src/m
 import { imageTowerParameters, logitScaleParameter, textTowerParameters, tokenEmbeddingParameter } from '../../src/models/clip/parameters.ts';
 import { runTextTower } from '../../src/models/clip/text_tower.ts';
 import { type Tokenizer, clipTokenizerJson, loadTokenizer } from '../../src/models/clip/tokenizer.ts';
+import { tapLayers } from '../../src/models/mfp/mfp.ts';
 import { type ParameterSpec, parameterShape, storedTensors } from '../../src/nn/parameters.ts';
 import { contrastiveLoss } from '../../src/ops/contrastive_loss.ts';
 import { crossEntropy } from '../../src/ops/cross_entropy.ts';
@@ -46,7 +47,7 @@ const largestLogitScale = Math.log(100);
  * thousand, so that a second loss does it: from the patch tokens of each of these layers, which are those that MFP-CLIP taps, a head,
  * which is thrown away afterwards, tells for each patch which kind of defect it shows, if any.
  */
-const locatingLayers = [2, 4, 6, 8];
+const locatingLayers = tapLayers(smallClip.vision.layers);
 const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.1, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
 
 /** Share of a patch that a defect must cover to be looked for there. */
@@ -154,9 +155,9 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
       const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
       const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
-      const losses: Record<string, Tensor> = { contrastive: contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1])) };
-      locatingLayers.forEach((layer, i) => (losses[`locating${layer}`] = crossEntropy(logits[i], target)));
-      return { losses, outputs: [images, words, ...logits] };
+      const contrastive = contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1]));
+      const located = locatingLayers.map((layer, i) => [`locating${layer}`, crossEntropy(logits[i], target)] as const);
+      return { losses: { contrastive, ...Object.fromEntries(located) }, outputs: [images, words, ...logits] };
     },
     writeBatch(stepRandom) {
       const pairs = images.pairs(stepRandom, batch, size);

@@ -179,7 +179,7 @@ export class CaptionedImages {
     const order = random.shuffled(this.subjects.map((_, i) => i));
     return order.slice(0, count / 2).flatMap((place) => {
       const { category, defects } = this.subjects[place];
-      const good = this.concepts.findIndex((concept) => concept.category === category && concept.defect === 'good');
+      const good = this.#goodOf(category);
       const abnormal = good + random.integer(1, defects.length);
       const [whole, hurt] = [this.#drawPicture(random, good), this.#drawHurt(random, abnormal)];
       const crop = this.#crop(random, hurt);
@@ -201,6 +201,11 @@ export class CaptionedImages {
     return captionOf(classWords(category.name), defect, random);
   }
 
+  /** The concept of a category without defect; those with its defects follow. */
+  #goodOf(category: Category): number {
+    return this.concepts.findIndex((concept) => concept.category === category && concept.defect === 'good');
+  }
+
   /** One of a concept's pictures. */
   #drawPicture(random: RandomSource, concept: number): Picture {
     const { first, count } = this.#places[concept];
@@ -215,7 +220,7 @@ export class CaptionedImages {
     const { category, defect } = this.concepts[concept];
     const others = this.concepts.flatMap((other, i) => (other.defect === defect && other.category !== category ? [i] : []));
     if (!others.length || random.uniform() >= transplantedShare) return own;
-    const good = this.#drawPicture(random, this.concepts.findIndex((other) => other.category === category && other.defect === 'good'));
+    const good = this.#drawPicture(random, this.#goodOf(category));
     const from = this.#drawPicture(random, others[random.integer(0, others.length - 1)]);
     const side = this.#size;
     const reach = Math.floor(farthestMove * side);

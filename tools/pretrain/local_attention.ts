@@ -1,6 +1,19 @@
 import type { ClipConfig } from '../../src/models/clip/config.ts';
 import type { RandomSource } from '../../src/tensor/random.ts';
 
+/** Share of the picture in the channels of the code. */
+const pictureInCode = 0.05;
+/** Deviation of everything that has no structure. */
+const faint = 0.02;
+/** Factor of queries and keys: three quarters of the attention is at the offset in the first layer, and it spreads as tokens grow. */
+const sharpness = 1.9;
+/** Factor of queries and keys of the heads that look for what is alike. */
+const likeness = 1.5;
+/** Right and down, taken in turn by the heads of one layer after the other. */
+const directions: readonly (readonly [number, number])[] = [[0, 1], [1, 0], [0, -1], [-1, 0], [1, 1], [-1, -1], [1, -1], [-1, 1]];
+/** Patches that the heads of each layer look away. */
+const distances = [1, 1, 2, 1, 2, 3, 1, 2];
+
 /**
  * Start values that let the image tower look around from the first step. From random ones a vision transformer finds out what is
  * beside what only after millions of pictures, and there is time for some ten thousand. Self-attention can be a convolution where
@@ -100,16 +113,3 @@ export class LocalAttention {
     }
   }
 }
-
-/** Share of the picture in the channels of the code. */
-const pictureInCode = 0.05;
-/** Deviation of everything that has no structure. */
-const faint = 0.02;
-/** Factor of queries and keys: three quarters of the attention is at the offset in the first layer, and it spreads as tokens grow. */
-const sharpness = 1.9;
-/** Factor of queries and keys of the heads that look for what is alike. */
-const likeness = 1.5;
-/** Right and down, taken in turn by the heads of one layer after the other. */
-const directions: readonly (readonly [number, number])[] = [[0, 1], [1, 0], [0, -1], [-1, 0], [1, 1], [-1, -1], [1, -1], [-1, 1]];
-/** Patches that the heads of each layer look away. */
-const distances = [1, 1, 2, 1, 2, 3, 1, 2];

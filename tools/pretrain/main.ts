@@ -39,12 +39,11 @@ async function main(model: string, flags: Flags): Promise<void> {
     const work = join(flags.work, model);
     const batch = flags.batch ?? batches[model];
     const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, flags.seed) : resnetPretraining(gpu, images, resnetSize, batch, flags.seed);
-    const learningRate = 2e-3;
     await pretrain(gpu, training, {
       out: work,
       steps: flags.steps,
       seed: flags.seed,
-      optimizer: { kind: 'adamw', learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
+      optimizer: { kind: 'adamw', learningRate: 2e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
       warmupSteps: Math.round(flags.steps / 20),
       saveEvery: 100,
       measureEvery: 10,

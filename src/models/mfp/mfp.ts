@@ -64,6 +64,16 @@ export function mfpText(model: Mfp, tokens: Tensor, endOfText: Tensor, features:
 }
 
 /**
+ * The layers of an image tower, counted from 1, whose outputs MFP-CLIP taps: L/4, L/2, 3L/4 and L.
+ *
+ * @throws UserError when the tower has no four equal stages
+ */
+export function tapLayers(layers: number): number[] {
+  if (layers % stageCount !== 0) throw new UserError(`the image tower has ${layers} layers; MFP-CLIP taps it after each quarter, so they must be a multiple of ${stageCount}`);
+  return Array.from({ length: stageCount }, (_, stage) => ((stage + 1) * layers) / stageCount);
+}
+
+/**
  * Records both passes of MFP-CLIP over a batch.
  *
  * @param image [batch, 3, size, size], CLIP-normalised
@@ -75,15 +85,14 @@ export function mfpForward(model: Mfp, image: Tensor, features: Tensor | undefin
   const { config, image: tower, temperature } = model;
   const parameter = parameterLookup(model.parameters);
   const { layers } = tower.config.vision;
-  if (layers % stageCount !== 0) throw new UserError(`the image tower has ${layers} layers; MFP-CLIP taps it after each quarter, so they must be a multiple of ${stageCount}`);
-  const tapLayers = Array.from({ length: stageCount }, (_, stage) => ((stage + 1) * layers) / stageCount);
+  const tapped = tapLayers(layers);
   const mapOptions = { config, parameter, tower, size: image.shape[2], temperature };
   const prompts: LayerPrompts | undefined = config.sp.enabled
     ? { tokens: selfPrompts(parameter, features!), layers: promptedLayers(config.sp.stages, layers), keep: config.sp.keepPrompts }
     : undefined;
   const pass = (name: string, embedded: Tensor): { taps: readonly Tensor[]; map: Tensor; adapted: readonly Tensor[] } =>
     scope(name, () => {
-      const { taps } = runImageTower(tower, embedded, tapLayers, prompts);
+      const { taps } = runImageTower(tower, embedded, tapped, prompts);
       return { taps, ...scope('map', () => anomalyMap(taps, text, mapOptions)) };
     });
   const embedded = scope('embedding', () => embedImage(tower, image));
