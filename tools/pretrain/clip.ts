@@ -22,8 +22,8 @@ import { reshape } from '../../src/tensor/recording.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { type Tensor, asParameter, emptyTensor, readTensor, sizeOf, tensor, writeTensor } from '../../src/tensor/tensor.ts';
 import type { CaptionedImages } from './images.ts';
-import { LocalAttention } from './local_attention.ts';
 import type { Pretraining } from './loop.ts';
+import { StartValues } from './start_values.ts';
 import { learnVocabulary } from './vocabulary.ts';
 
 /** Sizes of the embedded CLIP: small enough for two processor cores, with the same parts as ViT-L/14. */
@@ -45,10 +45,10 @@ const largestLogitScale = Math.log(100);
 /**
  * Contrast with captions teaches a tower where things are when it sees some hundred million pictures. Here there are some ten
  * thousand, so that a second loss does it: from the patch tokens of each of these layers, which are those that MFP-CLIP taps, a head,
- * which is thrown away afterwards, tells for each patch which kind of defect it shows, if any.
+ * which is thrown away afterwards, tells for each patch whether it shows a defect.
  */
 const locatingLayers = tapLayers(smallClip.vision.layers);
-const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.1, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
+const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.2, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
 
 /** Share of a patch that a defect must cover to be looked for there. */
 const leastCovered = 0.1;
@@ -113,13 +113,12 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const random = new RandomSource(seed);
   const specs = clipSpecs(config);
   const parameters = new Map<string, Tensor>();
-  const localAttention = new LocalAttention(config);
+  const structured = new StartValues(config);
   for (const [name, spec] of specs) {
     const values = startValues(config, name, spec, random);
-    if (name.startsWith('image/')) localAttention.apply(name.slice('image/'.length), values, random);
+    if (name.startsWith('image/')) structured.apply(name.slice('image/'.length), values, random);
     parameters.set(name, asParameter(tensor(gpu, values, parameterShape(spec), 'f32', name)));
   }
-  const kinds = [...new Set(images.subjects.flatMap(({ defects }) => defects))].sort();
   const { width, patchSize } = config.vision;
   const locating = new Map<string, Tensor>();
   for (const layer of locatingLayers) {
@@ -127,8 +126,8 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       void locating.set(`locate ${layer}/${name}`, asParameter(tensor(gpu, Array.from({ length: sizeOf(shape) }, value), shape, 'f32', `locate ${layer}/${name}`)));
     put('norm.weight', [width], () => 1);
     put('norm.bias', [width], () => 0);
-    put('weight', [width, 1 + kinds.length], () => random.normal(0, width ** -0.5));
-    put('bias', [1 + kinds.length], () => 0);
+    put('weight', [width, 2], () => random.normal(0, width ** -0.5));
+    put('bias', [2], () => 0);
   }
   const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
   const size = config.vision.imageSize;
@@ -137,8 +136,8 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const ends = emptyTensor(gpu, [batch], 'u32', 'end of text');
   const grid = size / patchSize;
   const patches = batch * grid * grid;
-  const target = emptyTensor(gpu, [patches], 'u32', 'kinds of defect');
-  let kindOfPatch = new Uint32Array(patches);
+  const target = emptyTensor(gpu, [patches], 'u32', 'patches with a defect');
+  let isHurt = new Uint32Array(patches);
   return {
     name: 'CLIP pretraining',
     parameters: new Map([...parameters, ...locating]),
@@ -164,12 +163,11 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const values = new Float32Array(batch * 3 * size * size);
       const tokenIds = new Uint32Array(batch * trainedContext);
       const endPositions: number[] = [];
-      kindOfPatch = new Uint32Array(patches);
-      pairs.forEach(({ pixels: rgb, mask, caption, concept }, i) => {
-        const kind = 1 + kinds.findIndex((name) => name === images.concepts[concept].defect);
+      isHurt = new Uint32Array(patches);
+      pairs.forEach(({ pixels: rgb, mask, caption }, i) => {
         const covered = new Float32Array(grid * grid);
         mask.forEach((value, p) => (covered[Math.floor(p / size / patchSize) * grid + Math.floor((p % size) / patchSize)] += value / patchSize ** 2));
-        covered.forEach((share, patch) => (kindOfPatch[i * grid * grid + patch] = share > leastCovered ? kind : 0));
+        covered.forEach((share, patch) => (isHurt[i * grid * grid + patch] = Number(share > leastCovered)));
         const area = size * size;
         for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
         const encoded = tokenizer.encode(caption, trainedContext, { truncate: true });
@@ -179,7 +177,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       writeTensor(gpu, pixels, values);
       writeTensor(gpu, ids, tokenIds);
       writeTensor(gpu, ends, endPositions);
-      writeTensor(gpu, target, kindOfPatch);
+      writeTensor(gpu, target, isHurt);
     },
     async afterUpdate() {
       const logitScale = parameters.get('logit_scale')!;
@@ -198,15 +196,9 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
         // The other of the pair shows the same category, with a defect where this one has none.
         if (similarities[i] > similarities[i ^ 1]) defectHits++;
       }
-      // Score of a patch: how much likelier any defect is than none, over all layers.
+      // Score of a patch: how much likelier a defect is than none, over all layers.
       const scores: readonly number[][] = [[], []];
-      kindOfPatch.forEach((kind, patch) => {
-        const likelier = logits.reduce((sum, all) => {
-          const row = all.subarray(patch * (1 + kinds.length), (patch + 1) * (1 + kinds.length));
-          return sum + Math.max(...row.subarray(1)) - row[0];
-        }, 0);
-        scores[kind ? 1 : 0].push(likelier);
-      });
+      isHurt.forEach((hurt, patch) => scores[hurt].push(logits.reduce((sum, all) => sum + all[2 * patch + 1] - all[2 * patch], 0)));
       const ranking = rankScores(ascending(Float32Array.from(scores[1])), ascending(Float32Array.from(scores[0])));
       return { imageToTextAccuracy: hits / batch, normalOrAbnormalAccuracy: defectHits / batch, patchAuroc: rankingMetrics(ranking)?.auroc ?? Number.NaN };
     },

@@ -27,8 +27,8 @@ const pictureSize = 128;
 /** Side of the pictures that the ResNet is trained on, in pixels. */
 const resnetSize = 80;
 
-/** Pictures per update. */
-const batches = { clip: 8, resnet: 36 } as const;
+/** Pictures per update, and the largest learning rate. */
+const recipes = { clip: { batch: 8, learningRate: 5e-4 }, resnet: { batch: 36, learningRate: 2e-3 } } as const;
 
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
@@ -37,13 +37,14 @@ async function main(model: string, flags: Flags): Promise<void> {
   try {
     configureVariants(gpu, variantPolicy(flags));
     const work = join(flags.work, model);
-    const batch = flags.batch ?? batches[model];
+    const { learningRate, batch: usual } = recipes[model];
+    const batch = flags.batch ?? usual;
     const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, flags.seed) : resnetPretraining(gpu, images, resnetSize, batch, flags.seed);
     await pretrain(gpu, training, {
       out: work,
       steps: flags.steps,
       seed: flags.seed,
-      optimizer: { kind: 'adamw', learningRate: 2e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
+      optimizer: { kind: 'adamw', learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
       warmupSteps: Math.round(flags.steps / 20),
       saveEvery: 100,
       measureEvery: 10,
@@ -65,7 +66,7 @@ const command = withDevice(
     .requiredOption('--out <folder>', 'where the checkpoint goes')
     .option('--work <folder>', 'rendered pictures, log and state of training', 'out/pretrain')
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
-    .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${batches.clip}; of the ResNet ${batches.resnet})`, wholeNumber(2))
+    .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
