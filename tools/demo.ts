@@ -45,9 +45,9 @@ export function demoConfig({ pixels, epochs }: Pick<DemoSize, 'pixels' | 'epochs
     {
       image: { size: pixels },
       cnn: { size: 80 },
-      optimizer: { learningRate: 2e-3, clipNorm: 1 },
+      optimizer: { learningRate: 1e-3, clipNorm: 1 },
       schedule: { kind: 'cosine', warmupSteps: 10 },
-      training: { epochs, batch: 4, seed },
+      training: { epochs, batch: 2, seed },
     },
     'the demo',
   );

@@ -161,6 +161,22 @@ test('an interrupted run goes on with the same bits', async () => {
   assert.ok(existsSync(join(parts, 'loss.svg')));
 });
 
+test('a CLIP that was written is gone on from', async () => {
+  const gpu = await testGpu();
+  const folder = join(work, 'written');
+  const first = await clipPretraining(gpu, images, join(work, 'first'), 6, 2);
+  await first.save(folder, {});
+  const second = await clipPretraining(gpu, images, join(work, 'second'), 6, 3, folder);
+  for (const [name, parameter] of first.parameters) {
+    // The Linears of the second loss are thrown away.
+    if (name.startsWith('locate')) continue;
+    const [before, after] = [await readTensor(gpu, parameter), await readTensor(gpu, second.parameters.get(name)!)];
+    for (const [i, value] of before.entries()) assert.ok(Math.abs(after[i] - value) <= 2 ** -11 * Math.abs(value) + 1e-7, `${name}: ${value} became ${after[i]}`);
+  }
+  for (const parameter of [...first.parameters.values(), ...second.parameters.values()]) freeTensor(gpu, parameter);
+  assert.match((await errorOf(() => clipPretraining(gpu, images, join(work, 'third'), 6, 3, join(work, 'nowhere')))).message, /nowhere/);
+});
+
 test('a batch that cannot be made of pairs is refused', async () => {
   const gpu = await testGpu();
   for (const batch of [5, 8]) assert.match((await errorOf(() => clipPretraining(gpu, images, join(work, 'refused'), batch, 1))).message, /even, and at most 6/);

@@ -3,14 +3,14 @@ import { UserError } from '../../src/errors.ts';
 import { ascending, rankScores, rankingMetrics } from '../../src/eval/ranking.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
-import { writeSafetensors } from '../../src/io/safetensors.ts';
+import { openCheckpoint, writeSafetensors } from '../../src/io/safetensors.ts';
 import { type ClipConfig, clipConfigJson, pretrainedGrid } from '../../src/models/clip/config.ts';
 import { embedImage, imageTower, projectImage, runImageTower } from '../../src/models/clip/image_tower.ts';
 import { imageTowerParameters, logitScaleParameter, textTowerParameters, tokenEmbeddingParameter } from '../../src/models/clip/parameters.ts';
 import { runTextTower } from '../../src/models/clip/text_tower.ts';
 import { type Tokenizer, clipTokenizerJson, loadTokenizer } from '../../src/models/clip/tokenizer.ts';
 import { tapLayers } from '../../src/models/mfp/mfp.ts';
-import { type ParameterSpec, parameterShape, storedTensors } from '../../src/nn/parameters.ts';
+import { type ParameterSpec, checkParameters, loadParameters, parameterShape, storedTensors } from '../../src/nn/parameters.ts';
 import { contrastiveLoss } from '../../src/ops/contrastive_loss.ts';
 import { crossEntropy } from '../../src/ops/cross_entropy.ts';
 import { embedding } from '../../src/ops/embedding.ts';
@@ -44,8 +44,9 @@ const largestLogitScale = Math.log(100);
 
 /**
  * Contrast with captions teaches a tower where things are when it sees some hundred million pictures. Here there are some ten
- * thousand, so that a second loss does it: from the patch tokens of each of these layers, which are those that MFP-CLIP taps, a head,
- * which is thrown away afterwards, tells for each patch whether it shows a defect.
+ * thousand, so that a second loss does it: the patch tokens of each of these layers, which are those that MFP-CLIP taps, go through a
+ * Linear, which is thrown away afterwards, and tell by their products with the captions of pictures without and with a defect whether
+ * they show one. So both towers learn what "normal" and "abnormal" are.
  */
 const locatingLayers = tapLayers(smallClip.vision.layers);
 const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.2, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
@@ -91,6 +92,28 @@ function startValues(config: ClipConfig, name: string, spec: ParameterSpec, rand
   throw new Error(`no start value for ${name}`);
 }
 
+function freshParameters(gpu: Gpu, config: ClipConfig, specs: ReadonlyMap<string, ParameterSpec>, random: RandomSource): Map<string, Tensor> {
+  const parameters = new Map<string, Tensor>();
+  const structured = new StartValues(config);
+  for (const [name, spec] of specs) {
+    const values = startValues(config, name, spec, random);
+    if (name.startsWith('image/')) structured.apply(name.slice('image/'.length), values, random);
+    parameters.set(name, asParameter(tensor(gpu, values, parameterShape(spec), 'f32', name)));
+  }
+  return parameters;
+}
+
+async function earlierParameters(gpu: Gpu, file: string, specs: ReadonlyMap<string, ParameterSpec>): Promise<Map<string, Tensor>> {
+  const named = [...specs].map(([name, spec]) => ({ ...spec, name }));
+  const checkpoint = await openCheckpoint(file);
+  try {
+    checkParameters(checkpoint, named, 'pretraining');
+    return new Map([...(await loadParameters(gpu, checkpoint, named, 'f32'))].map(([name, values]) => [name, asParameter(values)]));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
 /** A CLIP being pretrained, with what it takes to store it. */
 export interface ClipPretraining extends Pretraining {
   /** Writes a Hugging Face folder with weights in f16. */
@@ -102,8 +125,9 @@ export interface ClipPretraining extends Pretraining {
  *
  * @param work folder for the tokenizer while training
  * @param batch pictures per step, even: each category's captions are two, and all of them differ in what they say
+ * @param from folder of a CLIP of the same sizes and vocabulary to go on from, instead of start values
  */
-export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: string, batch: number, seed: number): Promise<ClipPretraining> {
+export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: string, batch: number, seed: number, from?: string): Promise<ClipPretraining> {
   const { vocabulary, merges } = learnVocabulary(images.allCaptions(), 1500);
   const tokenizerJson = `${JSON.stringify(clipTokenizerJson(vocabulary, merges), null, 1)}\n`;
   await writeFileAtomic(join(work, 'tokenizer.json'), tokenizerJson);
@@ -112,13 +136,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   if (batch % 2 || batch > 2 * images.subjects.length) throw new UserError(`--batch ${batch}: it must be even, and at most ${2 * images.subjects.length}: two for each category`);
   const random = new RandomSource(seed);
   const specs = clipSpecs(config);
-  const parameters = new Map<string, Tensor>();
-  const structured = new StartValues(config);
-  for (const [name, spec] of specs) {
-    const values = startValues(config, name, spec, random);
-    if (name.startsWith('image/')) structured.apply(name.slice('image/'.length), values, random);
-    parameters.set(name, asParameter(tensor(gpu, values, parameterShape(spec), 'f32', name)));
-  }
+  const parameters = from === undefined ? freshParameters(gpu, config, specs, random) : await earlierParameters(gpu, join(from, 'model.safetensors'), specs);
   const { width, patchSize } = config.vision;
   const locating = new Map<string, Tensor>();
   for (const layer of locatingLayers) {
@@ -126,7 +144,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       void locating.set(`locate ${layer}/${name}`, asParameter(tensor(gpu, Array.from({ length: sizeOf(shape) }, value), shape, 'f32', `locate ${layer}/${name}`)));
     put('norm.weight', [width], () => 1);
     put('norm.bias', [width], () => 0);
-    put('weight', [width, 2], () => random.normal(0, width ** -0.5));
+    put('weight', [width, config.jointWidth], () => random.normal(0, width ** -0.5));
     put('bias', [2], () => 0);
   }
   const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
@@ -138,6 +156,8 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const patches = batch * grid * grid;
   const target = emptyTensor(gpu, [patches], 'u32', 'patches with a defect');
   let isHurt = new Uint32Array(patches);
+  // Rows that take the mean over the captions of the pictures without defect, which are the even ones, and over the others.
+  const meanOfStates = tensor(gpu, Array.from({ length: 2 * batch }, (_, i) => (i % 2 === Math.floor(i / batch) ? 2 / batch : 0)), [2, batch], 'f32', 'mean of states');
   return {
     name: 'CLIP pretraining',
     parameters: new Map([...parameters, ...locating]),
@@ -146,14 +166,16 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const tower = imageTower(config, image);
       if (tower.grid !== pretrainedGrid(config)) throw new Error('the tower is trained at its own image size');
       const { taps, tokens } = runImageTower(tower, embedImage(tower, pixels), locatingLayers);
-      const logits = locatingLayers.map((layer, i) => {
-        const parameter = (name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
-        return gemm(layerNorm(reshape(taps[i], [patches, width]), parameter('norm.weight'), parameter('norm.bias')), parameter('weight'), { bias: parameter('bias') });
-      });
       const shortText = new Map(text);
       shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
       const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
       const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
+      const states = gemm(meanOfStates, words);
+      const logits = locatingLayers.map((layer, i) => {
+        const parameter = (name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
+        const normed = layerNorm(reshape(taps[i], [patches, width]), parameter('norm.weight'), parameter('norm.bias'));
+        return gemm(normed, gemm(parameter('weight'), states, { transposeB: true }), { bias: parameter('bias') });
+      });
       const contrastive = contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1]));
       const located = locatingLayers.map((layer, i) => [`locating${layer}`, crossEntropy(logits[i], target)] as const);
       return { losses: { contrastive, ...Object.fromEntries(located) }, outputs: [images, words, ...logits] };

@@ -1,6 +1,6 @@
 // Pretrains the embedded CLIP and ResNet on procedural images: what weights/ holds was made by this.
 import { Command } from 'commander';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } from '../../src/cli/options.ts';
 import { UserError } from '../../src/errors.ts';
@@ -18,6 +18,7 @@ interface Flags extends DeviceFlags {
   readonly steps: number;
   readonly batch?: number;
   readonly perConcept: number;
+  readonly from?: string;
   readonly seed: number;
 }
 
@@ -32,18 +33,20 @@ const recipes = { clip: { batch: 8, learningRate: 5e-4 }, resnet: { batch: 36, l
 
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
+  if (flags.from !== undefined && model !== 'clip') throw new UserError('--from is for the CLIP alone');
   const images = await CaptionedImages.render(pretrainingSubjects(), { perConcept: flags.perConcept, size: pictureSize, seed: flags.seed, work: flags.work });
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     configureVariants(gpu, variantPolicy(flags));
-    const work = join(flags.work, model);
+    const work = join(flags.work, flags.from === undefined ? model : `${model}-continued`);
     const { learningRate, batch: usual } = recipes[model];
     const batch = flags.batch ?? usual;
-    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, flags.seed) : resnetPretraining(gpu, images, resnetSize, batch, flags.seed);
+    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, flags.seed, flags.from) : resnetPretraining(gpu, images, resnetSize, batch, flags.seed);
     await pretrain(gpu, training, {
       out: work,
       steps: flags.steps,
-      seed: flags.seed,
+      // A run that goes on draws other pictures than the one before it.
+      seed: flags.from === undefined ? flags.seed : flags.seed + 1,
       optimizer: { kind: 'adamw', learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
       warmupSteps: Math.round(flags.steps / 20),
       saveEvery: 100,
@@ -51,9 +54,11 @@ async function main(model: string, flags: Flags): Promise<void> {
     });
     const metadata = { steps: String(flags.steps), seed: String(flags.seed), concepts: String(images.concepts.length), imageSize: String(model === 'clip' ? smallClip.vision.imageSize : resnetSize) };
     await training.save(model === 'clip' ? flags.out : join(flags.out, 'model.safetensors'), metadata);
-    // The lines with figures are enough to ship with the checkpoint.
+    // The lines with figures are enough to ship with the checkpoint, after those of the run before it.
+    const earlier = flags.from === undefined ? undefined : join(flags.from, 'log.jsonl');
+    const before = earlier !== undefined && existsSync(earlier) ? readFileSync(earlier, 'utf8') : '';
     const lines = readFileSync(join(work, 'log.jsonl'), 'utf8').split('\n');
-    await writeFileAtomic(join(flags.out, 'log.jsonl'), lines.filter((line) => /accuracy/i.test(line)).join('\n') + '\n');
+    await writeFileAtomic(join(flags.out, 'log.jsonl'), before + lines.filter((line) => /accuracy/i.test(line)).join('\n') + '\n');
   } finally {
     gpu.close();
   }
@@ -68,6 +73,7 @@ const command = withDevice(
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
     .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
+    .option('--from <folder>', 'a CLIP that an earlier run made, to go on from')
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
 
