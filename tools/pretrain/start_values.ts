@@ -142,14 +142,14 @@ export class StartValues {
     if (part === 'fc1.weight' || part === 'fc2.weight') return this.#writeMlp(Number(number), part, values);
   }
 
-  /** The first channel of the appearance and of each of its copies. */
-  get #copies(): number[] {
-    return [this.#plan.appearance, ...this.#plan.differences];
+  /** Adds to the appearance and each of its copies; half of them are negative, so that LayerNorm finds a mean near 0. */
+  #forEachCopy(put: (channel: number, sign: number) => void): void {
+    [this.#plan.appearance, ...this.#plan.differences].forEach((channel, i) => put(channel, i === 1 || i === 2 ? -1 : 1));
   }
 
-  /** Adds to every copy of the appearance; every other copy is negative, so that LayerNorm finds a mean near 0. */
-  #forEachCopy(put: (channel: number, sign: number) => void): void {
-    this.#copies.forEach((channel, i) => put(channel, i === 1 || i === 2 ? -1 : 1));
+  /** @param values [width, 3 × width], of which a column becomes 0 */
+  #clearColumn(column: number, values: Float32Array): void {
+    for (let channel = 0; channel < this.#vision.width; channel++) values[channel * 3 * this.#vision.width + column] = 0;
   }
 
   /** @param values [3 × patch × patch, width] */
@@ -262,13 +262,14 @@ export class StartValues {
   #writeOddness(query: number, values: Float32Array): void {
     const { width } = this.#vision;
     const { codeSize, magnitudes, mark } = this.#plan;
-    for (const part of [0, 1]) for (let channel = 0; channel < width; channel++) values[channel * 3 * width + part * width + query] = 0;
+    for (const part of [0, 1]) this.#clearColumn(part * width + query, values);
     const gain = Math.sqrt(later.odd) * this.#head ** 0.25 * deviations.later;
     values[mark * 3 * width + query] = -gain / patchMark.value;
     comparisons.forEach((_, comparison) => {
       values[(magnitudes + comparison) * 3 * width + width + query] = gain;
       const column = 2 * width + query + codeSize + comparison;
-      for (let channel = 0; channel < width; channel++) values[channel * 3 * width + column] = channel === magnitudes + comparison ? deviations.later : 0;
+      this.#clearColumn(column, values);
+      values[(magnitudes + comparison) * 3 * width + column] = deviations.later;
     });
   }
 
@@ -278,16 +279,13 @@ export class StartValues {
     const { appearance, appearanceSize, codeSize, differences, length: lengthChannel, mark } = this.#plan;
     const { alike, length: lengthWeight, near } = comparisons[head];
     const first = head * this.#head;
-    const clear = (column: number): void => {
-      for (let channel = 0; channel < width; channel++) values[channel * 3 * width + column] = 0;
-    };
-    for (let column = 0; column < this.#head; column++) for (const part of [0, 1]) clear(part * width + first + column);
+    for (let column = 0; column < this.#head; column++) for (const part of [0, 1]) this.#clearColumn(part * width + first + column, values);
     this.#writeNear(first, near, [0, 0], values);
     const gain = (Math.sqrt(alike) * this.#head ** 0.25 * deviations.later) / appearanceGain;
     for (let i = 0; i < appearanceSize; i++) {
       const column = first + codeSize + i;
       for (const part of [0, 1]) values[(appearance + i) * 3 * width + part * width + column] = gain;
-      clear(2 * width + first + i);
+      this.#clearColumn(2 * width + first + i, values);
       values[(differences[head] + i) * 3 * width + 2 * width + first + i] = deviations.later;
     }
     // Half the squared distance is half the squared lengths less the product, and that of the query is the same for all keys.
