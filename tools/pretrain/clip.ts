@@ -39,17 +39,24 @@ export const smallClip = {
  */
 const trainedContext = 24;
 
+/** CLIP starts at 1 / 0.07 and comes to 100 in the end; half of that is as far as a short run needs to come. */
+const startingLogitScale = Math.log(50);
+
 /** CLIP never scales logits by more than 100 (Radford et al. 2021, section 2.5). */
 const largestLogitScale = Math.log(100);
 
 /**
  * Contrast with captions teaches a tower where things are when it sees some hundred million pictures. Here there are some ten
- * thousand, so that a second loss does it: the patch tokens of each of these layers, which are those that MFP-CLIP taps, go through a
- * Linear, which is thrown away afterwards, and tell by their products with the captions of pictures without and with a defect whether
- * they show one. So both towers learn what "normal" and "abnormal" are.
+ * thousand, so that other losses do it. What they read with is thrown away afterwards.
+ *
+ * - `locating`: from the patch tokens of each of these layers, which are those that MFP-CLIP taps, a Linear tells for each patch whether
+ *   it shows a defect.
+ * - `locatingByText`: the last of them tell the same by their products with the captions of pictures without and with a defect. It is
+ *   the text tower that learns from this one: the others leave it alone, and MFP-CLIP reads the difference between its two texts.
  */
 const locatingLayers = tapLayers(smallClip.vision.layers);
-const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.2, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
+const lastLayer = locatingLayers.at(-1)!;
+const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.1, locatingByText: 0.1, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
 
 /** Share of a patch that a defect must cover to be looked for there. */
 const leastCovered = 0.1;
@@ -80,7 +87,7 @@ function startValues(config: ClipConfig, name: string, spec: ParameterSpec, rand
   };
   const tower = name.startsWith('image/') ? config.vision : config.text;
   const ofBlock = tower.width ** -0.5 * (2 * tower.layers) ** -0.5;
-  if (name === 'logit_scale') return values.fill(Math.log(1 / 0.07));
+  if (name === 'logit_scale') return values.fill(startingLogitScale);
   if (name === 'token') return fill(0.02);
   if (/norm\w*\.weight$/.test(name)) return values.fill(1);
   if (/bias$/.test(name)) return values;
@@ -114,6 +121,11 @@ async function earlierParameters(gpu: Gpu, file: string, specs: ReadonlyMap<stri
   }
 }
 
+function cosine(a: Float32Array, b: Float32Array): number {
+  const product = (x: Float32Array, y: Float32Array): number => x.reduce((sum, value, i) => sum + value * y[i], 0);
+  return product(a, b) / Math.sqrt(product(a, a) * product(b, b));
+}
+
 /** A CLIP being pretrained, with what it takes to store it. */
 export interface ClipPretraining extends Pretraining {
   /** Writes a Hugging Face folder with weights in f16. */
@@ -144,8 +156,11 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       void locating.set(`locate ${layer}/${name}`, asParameter(tensor(gpu, Array.from({ length: sizeOf(shape) }, value), shape, 'f32', `locate ${layer}/${name}`)));
     put('norm.weight', [width], () => 1);
     put('norm.bias', [width], () => 0);
-    put('weight', [width, config.jointWidth], () => random.normal(0, width ** -0.5));
+    put('weight', [width, 2], () => random.normal(0, width ** -0.5));
     put('bias', [2], () => 0);
+    if (layer !== lastLayer) continue;
+    put('joint.weight', [width, config.jointWidth], () => random.normal(0, width ** -0.5));
+    put('joint.bias', [2], () => 0);
   }
   const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
   const size = config.vision.imageSize;
@@ -171,14 +186,13 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
       const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
       const states = gemm(meanOfStates, words);
-      const logits = locatingLayers.map((layer, i) => {
-        const parameter = (name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
-        const normed = layerNorm(reshape(taps[i], [patches, width]), parameter('norm.weight'), parameter('norm.bias'));
-        return gemm(normed, gemm(parameter('weight'), states, { transposeB: true }), { bias: parameter('bias') });
-      });
+      const parameter = (layer: number, name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
+      const normed = locatingLayers.map((layer, i) => layerNorm(reshape(taps[i], [patches, width]), parameter(layer, 'norm.weight'), parameter(layer, 'norm.bias')));
+      const logits = locatingLayers.map((layer, i) => gemm(normed[i], parameter(layer, 'weight'), { bias: parameter(layer, 'bias') }));
+      const byText = gemm(normed.at(-1)!, gemm(parameter(lastLayer, 'joint.weight'), states, { transposeB: true }), { bias: parameter(lastLayer, 'joint.bias') });
       const contrastive = contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1]));
       const located = locatingLayers.map((layer, i) => [`locating${layer}`, crossEntropy(logits[i], target)] as const);
-      return { losses: { contrastive, ...Object.fromEntries(located) }, outputs: [images, words, ...logits] };
+      return { losses: { contrastive, locatingByText: crossEntropy(byText, target), ...Object.fromEntries(located) }, outputs: [images, words, states, ...logits] };
     },
     writeBatch(stepRandom) {
       const pairs = images.pairs(stepRandom, batch, size);
@@ -205,15 +219,12 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const logitScale = parameters.get('logit_scale')!;
       if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);
     },
-    measure([imageRows, textRows, ...logits]) {
+    measure([imageRows, textRows, states, ...logits]) {
       let hits = 0;
       let defectHits = 0;
       for (let i = 0; i < batch; i++) {
-        const similarities = Array.from({ length: batch }, (_, j) => {
-          let similarity = 0;
-          for (let c = 0; c < config.jointWidth; c++) similarity += imageRows[i * config.jointWidth + c] * textRows[j * config.jointWidth + c];
-          return similarity;
-        });
+        const row = (rows: Float32Array, of: number): Float32Array => rows.subarray(of * config.jointWidth, (of + 1) * config.jointWidth);
+        const similarities = Array.from({ length: batch }, (_, j) => cosine(row(imageRows, i), row(textRows, j)));
         if (similarities.indexOf(Math.max(...similarities)) === i) hits++;
         // The other of the pair shows the same category, with a defect where this one has none.
         if (similarities[i] > similarities[i ^ 1]) defectHits++;
@@ -222,7 +233,12 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const scores: readonly number[][] = [[], []];
       isHurt.forEach((hurt, patch) => scores[hurt].push(logits.reduce((sum, all) => sum + all[2 * patch + 1] - all[2 * patch], 0)));
       const ranking = rankScores(ascending(Float32Array.from(scores[1])), ascending(Float32Array.from(scores[0])));
-      return { imageToTextAccuracy: hits / batch, normalOrAbnormalAccuracy: defectHits / batch, patchAuroc: rankingMetrics(ranking)?.auroc ?? Number.NaN };
+      return {
+        imageToTextAccuracy: hits / batch,
+        normalOrAbnormalAccuracy: defectHits / batch,
+        stateCosine: cosine(states.subarray(0, config.jointWidth), states.subarray(config.jointWidth)),
+        patchAuroc: rankingMetrics(ranking)?.auroc ?? Number.NaN,
+      };
     },
     async save(folder, metadata) {
       const values = new Map<string, Float32Array>();

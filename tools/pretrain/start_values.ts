@@ -38,8 +38,14 @@ const orientationOf = ([down, across]: readonly [number, number]): number => (ac
 
 /** What marks a patch, and how much it counts in comparisons: MFP-CLIP's prompts are among the tokens, and nothing is like them. */
 const patchMark = { value: 3, attraction: 1.5 } as const;
-/** Deviation of a token's channels where layer 1 and where layer 2 and those after it read them. */
-const deviations = { first: 0.61, later: 0.64 } as const;
+/**
+ * Factors of what layer 2 has compared with: pairs of units of its MLP add to a channel, in proportion, or take away from it. What MFP-CLIP
+ * learns from the tokens it learns from few pictures, so that what says whether a patch is odd must not be smaller than what is the same
+ * in all pictures.
+ */
+const afterComparison = { code: 0.25, mark: 1 / 3, differences: 4 } as const;
+/** Deviation of a token's channels where layer 1, layer 2 and the layers after them read them. */
+const deviations = { first: 0.61, second: 0.64, later: 0.31 } as const;
 /** QuickGELU(x) + QuickGELU(-x) is x tanh(bend x): a square for small x, a magnitude for large ones. */
 const bend = 1.702 / 2;
 /** Factors before it: the strength of a wave is a magnitude, the length of an appearance a sum of squares. */
@@ -65,7 +71,7 @@ const directions: readonly (readonly [number, number])[] = [[0, 1], [1, 0], [0, 
 /** Patches that the heads of each layer look away. */
 const distances = [1, 1, 2, 1, 2, 3, 1, 2];
 /** Factors of the logits of the layers after the second: for the place that is looked at, for what looks alike, and for what is odd. */
-const later = { near: 2, alike: 1.5, odd: 3 } as const;
+const later = { near: 3.4, alike: 1.5, odd: 5 } as const;
 
 /** Which channels of a token hold what in the beginning: the first of each. @throws Error when a token has fewer */
 export function channelPlan(width: number) {
@@ -101,7 +107,8 @@ export function channelPlan(width: number) {
  *   self-attention and convolutional layers"), and with its patch's mean colours and slow waves (a DCT);
  * - layer 1 turns waves into strengths, which do not change as a pattern moves through the patch: that is a patch's appearance;
  * - layer 2 compares: its heads attend to patches that look alike and are not near, one to the very likest, one to more of them, and
- *   each takes the appearance that it finds away from the patch's own. Its MLP says how large the differences are;
+ *   each takes the appearance that it finds away from the patch's own. Its MLP says how large the differences are, makes them count more
+ *   and the code of the place less;
  * - in the layers after it, all heads but the last attend to the patch at one offset, another one for each head and layer, and the last
  *   to what looks alike; what they add is faint (structure in attention alone already helps with few data: Trockman and Kolter 2023,
  *   "Mimetic initialization of self-attention layers"). The class token finds the patches with the largest differences there.
@@ -234,14 +241,19 @@ export class StartValues {
         continue;
       }
       const offset = directions[((layer - 1) * (heads - 1) + head) % directions.length].map((step) => step * distances[(layer - 1) % distances.length]);
-      this.#writeNear(query, later.near, offset, values);
+      this.#writeNear(query, later.near, offset, codeAmplitude * afterComparison.code, deviations.later, values);
     }
   }
 
-  /** Queries are the code of the place at an offset, keys that of the own place; they take the first columns of the head. */
-  #writeNear(query: number, factor: number, offset: readonly number[], values: Float32Array): void {
+  /**
+   * Queries are the code of the place at an offset, keys that of the own place; they take the first columns of the head.
+   *
+   * @param amplitude of the code where the layer reads it
+   * @param deviation of the channels there
+   */
+  #writeNear(query: number, factor: number, offset: readonly number[], amplitude: number, deviation: number, values: Float32Array): void {
     const { width } = this.#vision;
-    const gain = (Math.sqrt(Math.abs(factor)) * this.#head ** 0.25 * deviations.later) / codeAmplitude;
+    const gain = (Math.sqrt(Math.abs(factor)) * this.#head ** 0.25 * deviation) / amplitude;
     const add = (channel: number, column: number, value: number): void => void (values[(this.#plan.code + channel) * 3 * width + column] += value);
     this.#forEachPair((at, axis, angle) => {
       const column = query + at;
@@ -264,12 +276,12 @@ export class StartValues {
     const { codeSize, magnitudes, mark } = this.#plan;
     for (const part of [0, 1]) this.#clearColumn(part * width + query, values);
     const gain = Math.sqrt(later.odd) * this.#head ** 0.25 * deviations.later;
-    values[mark * 3 * width + query] = -gain / patchMark.value;
+    values[mark * 3 * width + query] = -gain / (afterComparison.mark * patchMark.value);
     comparisons.forEach((_, comparison) => {
-      values[(magnitudes + comparison) * 3 * width + width + query] = gain;
+      values[(magnitudes + comparison) * 3 * width + width + query] = gain / afterComparison.differences;
       const column = 2 * width + query + codeSize + comparison;
       this.#clearColumn(column, values);
-      values[(magnitudes + comparison) * 3 * width + column] = deviations.later;
+      values[(magnitudes + comparison) * 3 * width + column] = deviations.later / afterComparison.differences;
     });
   }
 
@@ -280,17 +292,17 @@ export class StartValues {
     const { alike, length: lengthWeight, near } = comparisons[head];
     const first = head * this.#head;
     for (let column = 0; column < this.#head; column++) for (const part of [0, 1]) this.#clearColumn(part * width + first + column, values);
-    this.#writeNear(first, near, [0, 0], values);
-    const gain = (Math.sqrt(alike) * this.#head ** 0.25 * deviations.later) / appearanceGain;
+    this.#writeNear(first, near, [0, 0], codeAmplitude, deviations.second, values);
+    const gain = (Math.sqrt(alike) * this.#head ** 0.25 * deviations.second) / appearanceGain;
     for (let i = 0; i < appearanceSize; i++) {
       const column = first + codeSize + i;
       for (const part of [0, 1]) values[(appearance + i) * 3 * width + part * width + column] = gain;
       this.#clearColumn(2 * width + first + i, values);
-      values[(differences[head] + i) * 3 * width + 2 * width + first + i] = deviations.later;
+      values[(differences[head] + i) * 3 * width + 2 * width + first + i] = deviations.second;
     }
     // Half the squared distance is half the squared lengths less the product, and that of the query is the same for all keys.
     values[mark * 3 * width + width + first + codeSize + appearanceSize] = patchMark.attraction * alike * Math.sqrt(this.#head);
-    values[lengthChannel * 3 * width + width + first + codeSize + appearanceSize] = (-0.5 * lengthWeight * alike * Math.sqrt(this.#head) * deviations.later) / lengthScale;
+    values[lengthChannel * 3 * width + width + first + codeSize + appearanceSize] = (-0.5 * lengthWeight * alike * Math.sqrt(this.#head) * deviations.second) / lengthScale;
   }
 
   /** @param values [width, width], rows by head */
@@ -318,19 +330,19 @@ export class StartValues {
     const { width, mlpWidth } = this.#vision;
     if (part === 'fc2.weight') for (let i = 0; i < values.length; i++) values[i] *= faint;
     let unit = 0;
-    const rectify = (channel: number, gain: number, write: (put: (to: number, value: number) => void) => void): void => {
+    const rectify = (channel: number, gain: number, write: (put: (to: number, value: number) => void, sign: number) => void): void => {
       for (const sign of [1, -1]) {
         if (part === 'fc1.weight') {
           for (let from = 0; from < width; from++) values[from * mlpWidth + unit] = from === channel ? sign * gain : 0;
         } else {
           const row = unit * width;
           values.fill(0, row, row + width);
-          write((to, value) => (values[row + to] = value));
+          write((to, value) => (values[row + to] = value), sign);
         }
         unit++;
       }
     };
-    const { appearance, differences, length, magnitudes, waves: firstWave, appearanceSize } = this.#plan;
+    const { code, codeSize, mark, appearance, differences, length, magnitudes, waves: firstWave, appearanceSize } = this.#plan;
     if (layer === 1) {
       const square = (channel: number, gain: number, steep: number, weight: number): void =>
         rectify(channel, (steep * deviations.first) / gain, (put) => put(length, (lengthScale * weight) / (bend * steep ** 2)));
@@ -346,8 +358,15 @@ export class StartValues {
       }
     }
     if (layer === 2) {
+      // QuickGELU(x) - QuickGELU(-x) is x.
+      const scale = (channel: number, factor: number): void => rectify(channel, deviations.second, (put, sign) => put(channel, sign * (factor - 1)));
+      for (let i = 0; i < codeSize; i++) scale(code + i, afterComparison.code);
+      scale(mark, afterComparison.mark);
+      differences.forEach((first) => {
+        for (let i = 0; i < appearanceSize; i++) scale(first + i, afterComparison.differences);
+      });
       differences.forEach((first, comparison) => {
-        for (let i = 0; i < appearanceSize; i++) rectify(first + i, steepness.magnitude * deviations.later, (put) => put(magnitudes + comparison, 0.25));
+        for (let i = 0; i < appearanceSize; i++) rectify(first + i, steepness.magnitude * deviations.second, (put) => put(magnitudes + comparison, 0.25 * afterComparison.differences));
       });
     }
   }
