@@ -15,6 +15,15 @@ export interface OptimizerConfig {
   readonly clipNorm: number | null;
 }
 
+/** The optimizer's part of a training run. */
+interface RunOptimizerConfig extends OptimizerConfig {
+  /**
+   * Factor of the learning rate for mask prompting's Linear (mp.fuse): it stands before the whole tower, whose frozen weights expect the
+   * embeddings that they were trained on.
+   */
+  readonly maskPromptFactor: number;
+}
+
 /** How the learning rate changes. */
 export interface ScheduleConfig {
   /** "inverse epoch": 1/(epoch+1), the paper's. "cosine": to 0 at the last step. */
@@ -25,7 +34,7 @@ export interface ScheduleConfig {
 
 /** A whole training run: the model's configuration and how it is trained. */
 export interface RunConfig extends MfpConfig {
-  readonly optimizer: OptimizerConfig;
+  readonly optimizer: RunOptimizerConfig;
   readonly schedule: ScheduleConfig;
   readonly training: {
     readonly epochs: number;
@@ -45,14 +54,14 @@ export interface RunConfig extends MfpConfig {
 /** The paper's training. */
 export const defaultRunConfig: RunConfig = {
   ...defaultMfpConfig,
-  optimizer: { kind: 'adam', learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: null },
+  optimizer: { kind: 'adam', learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: null, maskPromptFactor: 1 },
   schedule: { kind: 'inverse epoch', warmupSteps: 0 },
   training: { epochs: 100, batch: 1, accumulation: 1, precision: 'f32', recompute: false, seed: 0 },
 };
 
 const runRules: Rules = {
   ...mfpRules,
-  optimizer: { kind: oneOf('adam', 'adamw'), learningRate: positive, beta1: belowOne, beta2: belowOne, epsilon: positive, weightDecay: nonNegative, clipNorm: orNull(positive) },
+  optimizer: { kind: oneOf('adam', 'adamw'), learningRate: positive, beta1: belowOne, beta2: belowOne, epsilon: positive, weightDecay: nonNegative, clipNorm: orNull(positive), maskPromptFactor: positive },
   schedule: { kind: oneOf('inverse epoch', 'constant', 'cosine'), warmupSteps: wholeNumber },
   training: { epochs: positiveInteger, batch: positiveInteger, accumulation: positiveInteger, precision: oneOf('f32', 'f16'), recompute: flag, seed: wholeNumber },
 };
@@ -64,6 +73,11 @@ const runRules: Rules = {
  */
 export function parseRunConfig(partial: unknown, source: string): RunConfig {
   return parseSettings(partial, defaultRunConfig, runRules, source);
+}
+
+/** Factor of the learning rate for a trained tensor, by its name. */
+export function rateFactorOf({ maskPromptFactor }: RunConfig['optimizer'], name: string): number {
+  return name.startsWith('mp.') ? maskPromptFactor : 1;
 }
 
 /** The model's part of a run configuration. */

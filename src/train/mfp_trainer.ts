@@ -12,7 +12,7 @@ import { gradients } from '../ops/gradients.ts';
 import { type KernelTime, Program, joinTimes } from '../tensor/program.ts';
 import { scope } from '../tensor/recording.ts';
 import { type MakeTensor, Tensor, asParameter, clearTensors, emptyTensor, freeTensor, readTensor, sizeOf, writeTensor } from '../tensor/tensor.ts';
-import type { RunConfig } from './config.ts';
+import { type RunConfig, rateFactorOf } from './config.ts';
 import { Optimizer, type UpdateReport } from './optimizer.ts';
 
 /** One image as the training step takes it. */
@@ -159,7 +159,7 @@ export class MfpTrainer {
    */
   static async create(gpu: Gpu, loaded: TrainedModel, config: RunConfig): Promise<MfpTrainer> {
     for (const parameter of loaded.model.parameters.values()) asParameter(parameter);
-    const optimizer = new Optimizer(gpu, loaded.model.parameters, config.optimizer);
+    const optimizer = new Optimizer(gpu, loaded.model.parameters, config.optimizer, (name) => rateFactorOf(config.optimizer, name));
     const inputs = stepInputs(loaded, config.training.batch, (shape, dtype, label) => emptyTensor(gpu, shape, dtype, label));
     try {
       const program = await Program.record(gpu, () => trainingStep(loaded, config.training.recompute, inputs, (gradientOf) => optimizer.accumulate(gradientOf)), { label: 'training step' });

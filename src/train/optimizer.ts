@@ -22,22 +22,27 @@ export interface OptimizerTensors {
   readonly gradients: ReadonlyMap<string, Tensor>;
   readonly firstMoments: ReadonlyMap<string, Tensor>;
   readonly secondMoments: ReadonlyMap<string, Tensor>;
-  /** Adam's constants of the update to come. */
-  readonly hyper: Tensor;
+  /** Adam's constants of the update to come, by the factor on the learning rate. */
+  readonly hyper: ReadonlyMap<number, Tensor>;
   /** Squared norm of each gradient. */
   readonly norms: Tensor;
   /** Loss scale and largest norm. */
   readonly limits: Tensor;
 }
 
+/** Factor of the learning rate for a parameter, by its name (torch's parameter groups). */
+export type RateFactor = (name: string) => number;
+
+const sameRate: RateFactor = () => 1;
+
 /** Makes an optimizer's tensors. @param parameters trained f32 tensors by name; their order is that of all state */
-export function optimizerTensors(parameters: ReadonlyMap<string, Tensor>, make: MakeTensor): OptimizerTensors {
+export function optimizerTensors(parameters: ReadonlyMap<string, Tensor>, make: MakeTensor, rateFactor = sameRate): OptimizerTensors {
   const likeParameters = (kind: string): Map<string, Tensor> => new Map([...parameters].map(([name, { shape }]) => [name, make(shape, 'f32', `${kind} of ${name}`)]));
   return {
     gradients: likeParameters('gradient'),
     firstMoments: likeParameters('first moment'),
     secondMoments: likeParameters('second moment'),
-    hyper: make([8], 'f32', 'Adam constants'),
+    hyper: new Map([...new Set([...parameters.keys()].map(rateFactor))].map((factor) => [factor, make([8], 'f32', `Adam constants, rate times ${factor}`)])),
     norms: make([parameters.size], 'f32', 'squared gradient norms'),
     limits: make([2], 'f32', 'loss scale and largest norm'),
   };
@@ -52,12 +57,12 @@ export function accumulateGradients(parameters: ReadonlyMap<string, Tensor>, { g
 }
 
 /** Records one update. @returns what `gradientScale` does: the factor on the gradients, their norm, and whether it is finite */
-export function recordUpdate(parameters: ReadonlyMap<string, Tensor>, tensors: OptimizerTensors, { kind }: OptimizerConfig): Tensor {
+export function recordUpdate(parameters: ReadonlyMap<string, Tensor>, tensors: OptimizerTensors, { kind }: OptimizerConfig, rateFactor = sameRate): Tensor {
   const { gradients, firstMoments, secondMoments, hyper, norms, limits } = tensors;
   [...gradients.values()].forEach((gradient, i) => sumSquares(gradient, norms, i));
   const scale = gradientScale(norms, limits);
   for (const [name, parameter] of parameters) {
-    adam(parameter, gradients.get(name)!, firstMoments.get(name)!, secondMoments.get(name)!, hyper, scale, { decoupled: kind === 'adamw' });
+    adam(parameter, gradients.get(name)!, firstMoments.get(name)!, secondMoments.get(name)!, hyper.get(rateFactor(name))!, scale, { decoupled: kind === 'adamw' });
   }
   return scale;
 }
@@ -71,15 +76,17 @@ export class Optimizer {
   readonly #gpu: Gpu;
   readonly #config: OptimizerConfig;
   readonly #parameters: ReadonlyMap<string, Tensor>;
+  readonly #rateFactor: RateFactor;
   readonly #tensors: OptimizerTensors;
   #update: Program<Tensor> | undefined;
 
   /** @param parameters trained f32 tensors by name; their order is that of all state */
-  constructor(gpu: Gpu, parameters: ReadonlyMap<string, Tensor>, config: OptimizerConfig) {
+  constructor(gpu: Gpu, parameters: ReadonlyMap<string, Tensor>, config: OptimizerConfig, rateFactor = sameRate) {
     this.#gpu = gpu;
     this.#config = config;
     this.#parameters = parameters;
-    this.#tensors = optimizerTensors(parameters, (shape, dtype, label) => emptyTensor(gpu, shape, dtype, label));
+    this.#rateFactor = rateFactor;
+    this.#tensors = optimizerTensors(parameters, (shape, dtype, label) => emptyTensor(gpu, shape, dtype, label), rateFactor);
     const { gradients, firstMoments, secondMoments } = this.#tensors;
     for (const tensors of [gradients, firstMoments, secondMoments]) clearTensors(gpu, tensors.values());
   }
@@ -121,8 +128,8 @@ export class Optimizer {
   async #prepare(step: number, learningRate: number, lossScale: number): Promise<Program<Tensor>> {
     const { kind, beta1, beta2, epsilon, weightDecay, clipNorm } = this.#config;
     const { hyper, limits } = this.#tensors;
-    this.#update ??= await Program.record(this.#gpu, () => scope('optimizer', () => recordUpdate(this.#parameters, this.#tensors, this.#config)), { label: 'optimizer' });
-    writeTensor(this.#gpu, hyper, adamConstants({ step, learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
+    this.#update ??= await Program.record(this.#gpu, () => scope('optimizer', () => recordUpdate(this.#parameters, this.#tensors, this.#config, this.#rateFactor)), { label: 'optimizer' });
+    for (const [factor, constants] of hyper) writeTensor(this.#gpu, constants, adamConstants({ step, learningRate: factor * learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
     // 0 stands for "not clipped".
     writeTensor(this.#gpu, limits, [lossScale, clipNorm ?? 0]);
     return this.#update;
@@ -139,6 +146,6 @@ export class Optimizer {
     this.#update?.destroy();
     const { gradients, firstMoments, secondMoments, hyper, norms, limits } = this.#tensors;
     for (const tensors of [gradients, firstMoments, secondMoments]) for (const unused of tensors.values()) freeTensor(this.#gpu, unused);
-    for (const unused of [hyper, norms, limits]) freeTensor(this.#gpu, unused);
+    for (const unused of [...hyper.values(), norms, limits]) freeTensor(this.#gpu, unused);
   }
 }

@@ -9,7 +9,7 @@ import { mfpText } from '../models/mfp/mfp.ts';
 import type { ResnetConfig } from '../models/resnet/config.ts';
 import { Program } from '../tensor/program.ts';
 import { type Tensor, asParameter, declaredTensor } from '../tensor/tensor.ts';
-import { type RunConfig, mfpConfigOf } from './config.ts';
+import { type RunConfig, mfpConfigOf, rateFactorOf } from './config.ts';
 import { cnnFeatures } from './examples.ts';
 import { stepInputs, trainingStep } from './mfp_trainer.ts';
 import { accumulateGradients, optimizerTensors, recordUpdate } from './optimizer.ts';
@@ -55,11 +55,12 @@ export async function planTraining(gpu: Gpu, { clip, cnn: resnet, clipName }: Fr
   const declared = mfpFromSizes(clip, resnet, config, gridOf(clip, config.image.size, clipName), precision, declaredTensor);
   const { model, sizes, cnn, weights } = declared;
   for (const parameter of model.parameters.values()) asParameter(parameter);
-  const optimizer = optimizerTensors(model.parameters, declaredTensor);
+  const rateFactor = (name: string): number => rateFactorOf(run.optimizer, name);
+  const optimizer = optimizerTensors(model.parameters, declaredTensor, rateFactor);
   const { seeds, ...inputs } = stepInputs(declared, batch, declaredTensor);
   const step = await Program.plan(gpu, () => trainingStep(declared, recompute, { seeds, ...inputs }, (gradientOf) => accumulateGradients(model.parameters, optimizer, gradientOf)));
   const loaded = [declaredTensor([1, 3, config.image.size, config.image.size], 'f32', 'image')];
-  const others = [await Program.plan(gpu, () => recordUpdate(model.parameters, optimizer, run.optimizer))];
+  const others = [await Program.plan(gpu, () => recordUpdate(model.parameters, optimizer, run.optimizer, rateFactor))];
   if (cnn && needsCnn(config)) {
     const image = declaredTensor([1, 3, config.cnn.size, config.cnn.size], 'f32', 'CNN image');
     loaded.push(image);
@@ -74,7 +75,7 @@ export async function planTraining(gpu: Gpu, { clip, cnn: resnet, clipName }: Fr
   const { gradients, firstMoments, secondMoments, hyper, norms, limits } = optimizer;
   const parts = {
     weights: bytesOf(weights),
-    trained: [model.parameters, gradients, firstMoments, secondMoments].reduce((sum, tensors) => sum + bytesOf(tensors.values()), 0) + bytesOf([hyper, norms, limits]),
+    trained: [model.parameters, gradients, firstMoments, secondMoments].reduce((sum, tensors) => sum + bytesOf(tensors.values()), 0) + bytesOf([...hyper.values(), norms, limits]),
     inputs: bytesOf([...Object.values(inputs), ...seeds.values(), ...loaded]),
     intermediates: step.memory.slots.reduce((sum, bytes) => sum + bufferSize(bytes), 0),
     others: others.flatMap(({ memory }) => memory.slots).reduce((sum, bytes) => sum + bufferSize(bytes), 0),

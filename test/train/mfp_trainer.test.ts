@@ -12,13 +12,13 @@ import { type Golden, goldenNames, openGolden } from '../support/golden.ts';
 import { assertClose, testGpu } from '../support/gpu.ts';
 
 /** A golden's model and batch, ready to train. */
-async function prepare(golden: Golden, changes: Partial<RunConfig['training']> = {}): Promise<{ trainer: MfpTrainer; examples: TrainingExample[]; stored: (values: (name: string) => Float32Array) => Map<string, Float32Array>; parameters: () => Promise<Map<string, Float32Array>>; destroy: () => void }> {
+async function prepare(golden: Golden, changes: Partial<RunConfig['training']> = {}, optimizer: Partial<RunConfig['optimizer']> = {}): Promise<{ trainer: MfpTrainer; examples: TrainingExample[]; stored: (values: (name: string) => Float32Array) => Map<string, Float32Array>; parameters: () => Promise<Map<string, Float32Array>>; destroy: () => void }> {
   const gpu = await testGpu();
   configureVariants(gpu, { mode: 'default' });
   const precision = changes.precision ?? 'f32';
   const loaded = await loadMfp(gpu, { clip: golden.clip, cnn: golden.cnn, mfp: golden.mfp, precision, parameterPrecision: 'f32' });
   const [batch, , size] = golden.shape('input.image');
-  const config: RunConfig = { ...defaultRunConfig, ...parseMfpConfig(loaded.model.config, 'golden'), training: { ...defaultRunConfig.training, batch, ...changes } };
+  const config: RunConfig = { ...defaultRunConfig, ...parseMfpConfig(loaded.model.config, 'golden'), optimizer: { ...defaultRunConfig.optimizer, ...optimizer }, training: { ...defaultRunConfig.training, batch, ...changes } };
   const trainer = await MfpTrainer.create(gpu, loaded, config);
   // The CNN is frozen: its features come in from outside.
   const cnnImage = tensor(gpu, await golden.values('input.cnn_image'), golden.shape('input.cnn_image'), 'f32', 'CNN image');
@@ -139,6 +139,27 @@ test('accumulation over two passes gives the gradient of the mean', async () => 
   const twice = stored((name) => values.get(name)!);
   for (const [name, gradient] of once.gradients) assertClose(twice.get(name)!, gradient, 1e-5, name);
   destroy();
+  await golden.file.close();
+});
+
+test('mask prompting learns at its own rate', async () => {
+  const golden = await openGolden('default');
+  /** What the first step adds to each parameter. */
+  const firstStep = async (maskPromptFactor: number): Promise<Map<string, Float32Array>> => {
+    const { trainer, examples, parameters, destroy } = await prepare(golden, {}, { maskPromptFactor });
+    const before = await parameters();
+    await trainer.update(examples, 1, 1e-3);
+    const after = await parameters();
+    destroy();
+    return new Map([...after].map(([name, values]) => [name, values.map((value, i) => value - before.get(name)![i])]));
+  };
+  const [same, slower] = [await firstStep(1), await firstStep(0.25)];
+  assert.ok([...same.keys()].some((name) => name.startsWith('mp.')));
+  for (const [name, changes] of same) {
+    if (!name.startsWith('mp.')) assert.equal(slower.get(name), changes, name);
+    else assertClose(slower.get(name)!, changes.map((change) => 0.25 * change), 1e-3, name);
+    assert.ok(changes.some((change) => change !== 0), name);
+  }
   await golden.file.close();
 });
 
