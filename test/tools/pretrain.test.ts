@@ -117,20 +117,28 @@ test('from the first step a patch that is like no other stands out, and prompts 
   }
   const image = tensor(gpu, pixels, [1, 3, size, size], 'f32');
   const tokens = tensor(gpu, Float32Array.from({ length: 10 * width }, () => random.normal(0, 1)), [1, 10, width], 'f32');
-  const magnitudesWith = async (prompts?: LayerPrompts): Promise<number[]> => {
-    const program = await Program.record(gpu, () => [...runImageTower(tower, embedImage(tower, image), [2], prompts).taps], { label: 'start' });
+  const { codeSize, magnitudes } = channelPlan(width);
+  const tapsWith = async (prompts?: LayerPrompts): Promise<Float32Array[]> => {
+    const program = await Program.record(gpu, () => [...runImageTower(tower, embedImage(tower, image), [1, 2], prompts).taps], { label: 'start' });
     await program.run();
-    const taps = await readTensor(gpu, program.outputs[0]);
+    const taps = [];
+    for (const output of program.outputs) taps.push(await readTensor(gpu, output));
     program.destroy();
-    const { magnitudes } = channelPlan(width);
-    return Array.from({ length: grid * grid }, (_, patch) => [0, 1, 2].reduce((sum, i) => sum + taps[patch * width + magnitudes + i], 0));
+    return taps;
   };
-  const [alone, prompted] = [await magnitudesWith(), await magnitudesWith({ tokens, layers: new Set([2]), keep: true })];
+  const magnitudesOf = (taps: Float32Array): number[] => Array.from({ length: grid * grid }, (_, patch) => [0, 1, 2].reduce((sum, i) => sum + taps[patch * width + magnitudes + i], 0));
+  /** Root mean square of some of the channels. */
+  const sizeOfChannels = (taps: Float32Array, first: number, count: number): number => Math.sqrt(taps.reduce((sum, value, i) => sum + (i % width >= first && i % width < first + count ? value ** 2 : 0), 0) / (grid * grid * count));
+  const [before, compared] = await tapsWith();
+  const [alone, prompted] = [magnitudesOf(compared), magnitudesOf((await tapsWith({ tokens, layers: new Set([2]), keep: true }))[1])];
   const place = odd.y * grid + odd.x;
   const others = alone.filter((_, patch) => patch !== place).sort((a, b) => a - b);
   assert.is(alone.indexOf(Math.max(...alone)), place);
   assert.ok(alone[place] > 2 * others[Math.floor(others.length / 2)], 'twice as large as is usual');
   for (const [patch, magnitude] of prompted.entries()) assert.ok(Math.abs(magnitude - alone[patch]) < 0.05 * alone[place], `patch ${patch}: ${magnitude} with prompts, ${alone[patch]} without`);
+  // The code of the place counts for a quarter of what it did before patches were compared.
+  const kept = sizeOfChannels(compared, 0, codeSize) / sizeOfChannels(before, 0, codeSize);
+  assert.ok(kept > 0.15 && kept < 0.35, `${kept} of the code is left`);
   for (const parameter of [image, tokens, ...training.parameters.values()]) freeTensor(gpu, parameter);
 });
 
