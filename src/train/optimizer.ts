@@ -24,6 +24,7 @@ export interface OptimizerTensors {
   readonly secondMoments: ReadonlyMap<string, Tensor>;
   /** Adam's constants of the update to come, by the factor on the learning rate. */
   readonly hyper: ReadonlyMap<number, Tensor>;
+  readonly rateFactor: RateFactor;
   /** Squared norm of each gradient. */
   readonly norms: Tensor;
   /** Loss scale and largest norm. */
@@ -43,6 +44,7 @@ export function optimizerTensors(parameters: ReadonlyMap<string, Tensor>, make: 
     firstMoments: likeParameters('first moment'),
     secondMoments: likeParameters('second moment'),
     hyper: new Map([...new Set([...parameters.keys()].map(rateFactor))].map((factor) => [factor, make([8], 'f32', `Adam constants, rate times ${factor}`)])),
+    rateFactor,
     norms: make([parameters.size], 'f32', 'squared gradient norms'),
     limits: make([2], 'f32', 'loss scale and largest norm'),
   };
@@ -57,8 +59,8 @@ export function accumulateGradients(parameters: ReadonlyMap<string, Tensor>, { g
 }
 
 /** Records one update. @returns what `gradientScale` does: the factor on the gradients, their norm, and whether it is finite */
-export function recordUpdate(parameters: ReadonlyMap<string, Tensor>, tensors: OptimizerTensors, { kind }: OptimizerConfig, rateFactor = sameRate): Tensor {
-  const { gradients, firstMoments, secondMoments, hyper, norms, limits } = tensors;
+export function recordUpdate(parameters: ReadonlyMap<string, Tensor>, tensors: OptimizerTensors, { kind }: OptimizerConfig): Tensor {
+  const { gradients, firstMoments, secondMoments, hyper, rateFactor, norms, limits } = tensors;
   [...gradients.values()].forEach((gradient, i) => sumSquares(gradient, norms, i));
   const scale = gradientScale(norms, limits);
   for (const [name, parameter] of parameters) {
@@ -76,7 +78,6 @@ export class Optimizer {
   readonly #gpu: Gpu;
   readonly #config: OptimizerConfig;
   readonly #parameters: ReadonlyMap<string, Tensor>;
-  readonly #rateFactor: RateFactor;
   readonly #tensors: OptimizerTensors;
   #update: Program<Tensor> | undefined;
 
@@ -85,7 +86,6 @@ export class Optimizer {
     this.#gpu = gpu;
     this.#config = config;
     this.#parameters = parameters;
-    this.#rateFactor = rateFactor;
     this.#tensors = optimizerTensors(parameters, (shape, dtype, label) => emptyTensor(gpu, shape, dtype, label), rateFactor);
     const { gradients, firstMoments, secondMoments } = this.#tensors;
     for (const tensors of [gradients, firstMoments, secondMoments]) clearTensors(gpu, tensors.values());
@@ -128,7 +128,7 @@ export class Optimizer {
   async #prepare(step: number, learningRate: number, lossScale: number): Promise<Program<Tensor>> {
     const { kind, beta1, beta2, epsilon, weightDecay, clipNorm } = this.#config;
     const { hyper, limits } = this.#tensors;
-    this.#update ??= await Program.record(this.#gpu, () => scope('optimizer', () => recordUpdate(this.#parameters, this.#tensors, this.#config, this.#rateFactor)), { label: 'optimizer' });
+    this.#update ??= await Program.record(this.#gpu, () => scope('optimizer', () => recordUpdate(this.#parameters, this.#tensors, this.#config)), { label: 'optimizer' });
     for (const [factor, constants] of hyper) writeTensor(this.#gpu, constants, adamConstants({ step, learningRate: factor * learningRate, beta1, beta2, epsilon, weightDecay, decoupled: kind === 'adamw' }));
     // 0 stands for "not clipped".
     writeTensor(this.#gpu, limits, [lossScale, clipNorm ?? 0]);

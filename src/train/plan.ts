@@ -55,12 +55,11 @@ export async function planTraining(gpu: Gpu, { clip, cnn: resnet, clipName }: Fr
   const declared = mfpFromSizes(clip, resnet, config, gridOf(clip, config.image.size, clipName), precision, declaredTensor);
   const { model, sizes, cnn, weights } = declared;
   for (const parameter of model.parameters.values()) asParameter(parameter);
-  const rateFactor = (name: string): number => rateFactorOf(run.optimizer, name);
-  const optimizer = optimizerTensors(model.parameters, declaredTensor, rateFactor);
+  const optimizer = optimizerTensors(model.parameters, declaredTensor, (name) => rateFactorOf(run.optimizer, name));
   const { seeds, ...inputs } = stepInputs(declared, batch, declaredTensor);
   const step = await Program.plan(gpu, () => trainingStep(declared, recompute, { seeds, ...inputs }, (gradientOf) => accumulateGradients(model.parameters, optimizer, gradientOf)));
   const loaded = [declaredTensor([1, 3, config.image.size, config.image.size], 'f32', 'image')];
-  const others = [await Program.plan(gpu, () => recordUpdate(model.parameters, optimizer, run.optimizer, rateFactor))];
+  const others = [await Program.plan(gpu, () => recordUpdate(model.parameters, optimizer, run.optimizer))];
   if (cnn && needsCnn(config)) {
     const image = declaredTensor([1, 3, config.cnn.size, config.cnn.size], 'f32', 'CNN image');
     loaded.push(image);
