@@ -69,7 +69,7 @@ fn fill_moving(thread: u32, start: u32, first: u32) {
   for (var i = thread; i < COLUMNS * PADDED / 4; i += THREADS) {
     let row = i / (PADDED / 4);
     let d4 = i % (PADDED / 4);
-    var value: vec4<Component>;
+    var value = vec4<Component>();
     if (first + row < params.tokens && d4 < HEAD4) {
       value = vec4<Component>(qkv[start + (first + row) * 3 * params.heads * HEAD4 + d4]);
     }
@@ -140,7 +140,7 @@ fn main(
     fill_moving(thread, start + width4, key);
     workgroupBarrier();
     for (var column = 0u; column < COLUMNS; column += N) {
-      var scores: Result;
+      var scores = Result();
       for (var d = 0u; d < PADDED / K; d++) {
         // [keys, head] read column by column is [head, keys].
         let keys = subgroupMatrixLoad<Right, col_major>(&moving, column * MOVING_STRIDE + d * K, MOVING_STRIDE);
@@ -176,7 +176,7 @@ fn main(
       probabilities[c] = subgroupMatrixLoad<Left, row_major>(&weights, first_row * WEIGHT_STRIDE + c * K, WEIGHT_STRIDE);
     }
     for (var d = 0u; d < PADDED; d += N) {
-      var outputs: Result;
+      var outputs = Result();
       for (var c = 0u; c < COLUMNS / K; c++) {
         let values = subgroupMatrixLoad<Right, row_major>(&moving, c * K * MOVING_STRIDE + d, MOVING_STRIDE);
         outputs = subgroupMatrixMultiplyAccumulate(probabilities[c], values, outputs);

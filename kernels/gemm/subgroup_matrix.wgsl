@@ -73,7 +73,7 @@ fn fill_a(thread: u32, first_line: u32, first: u32, lines: u32, length: u32) {
   for (var i = thread; i < LINES_A * LENGTH_A / 4; i += THREADS) {
     let line = i / (LENGTH_A / 4);
     let along = i % (LENGTH_A / 4) * 4;
-    var value: vec4<Component>;
+    var value = vec4<Component>();
     if (first_line + line < lines && first + along < length) {
       value = vec4<Component>(a[((first_line + line) * length + first + along) / 4]);
     }
@@ -90,7 +90,7 @@ fn fill_b(thread: u32, first_line: u32, first: u32, lines: u32, length: u32) {
   for (var i = thread; i < LINES_B * LENGTH_B / 4; i += THREADS) {
     let line = i / (LENGTH_B / 4);
     let along = i % (LENGTH_B / 4) * 4;
-    var value: vec4<Component>;
+    var value = vec4<Component>();
     if (first_line + line < lines && first + along < length) {
       value = vec4<Component>(b[((first_line + line) * length + first + along) / 4]);
     }

@@ -18,6 +18,10 @@
 //   - Memory is read as vec4 along the contiguous axis where that is a multiple of four long (@if(aligned_a), aligned_b), else
 //     number by number. Past the edges zeros are read and nothing is stored.
 //
+// @if(split) K is divided among workgroups, `slice` steps for each layer of the dispatch, and the output is [slices, m, n] of sums
+// in f32 that reduction/sum_rows adds: a gradient of a weight is a small matrix of long sums, of which a GPU would make a few
+// tiles at a time.
+//
 // Sums are in f32 and in the order of K.
 
 @if(activation && aligned_output) import package::common::activation::activated4;
@@ -32,14 +36,18 @@ struct Params {
   k: u32,
   activation: u32,
   row_tiles: u32,
+  // A multiple of STEP; k where it is not split.
+  slice: u32,
 }
 
 @if(aligned_a) alias StoredA = vec4<Element>;
 @if(!aligned_a) alias StoredA = Element;
 @if(aligned_b) alias StoredB = vec4<Element>;
 @if(!aligned_b) alias StoredB = Element;
-@if(aligned_output) alias Stored = vec4<Element>;
-@if(!aligned_output) alias Stored = Element;
+@if(split) alias Result = f32;
+@if(!split) alias Result = Element;
+@if(aligned_output) alias Stored = vec4<Result>;
+@if(!aligned_output) alias Stored = Result;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<StoredA>;
@@ -145,17 +153,17 @@ fn fetch_b(depth: u32, column: u32) -> mat4x4f {
   }
 }
 
-fn store(row: u32, column: u32, sum: vec4f) {
+fn store(slice: u32, row: u32, column: u32, sum: vec4f) {
   if (row >= params.m || column >= params.n) {
     return;
   }
-  let i = row * params.n + column;
+  let i = (slice * params.m + row) * params.n + column;
   @if(aligned_output) {
     var value = sum;
     @if(bias) { value += vec4f(bias[column / 4]); }
     @if(residual) { value += vec4f(residual[i / 4]); }
     @if(activation) { value = activated4(value, params.activation); }
-    output[i / 4] = vec4<Element>(value);
+    output[i / 4] = vec4<Result>(value);
   }
   @if(!aligned_output) {
     var rest = sum;
@@ -164,7 +172,7 @@ fn store(row: u32, column: u32, sum: vec4f) {
       @if(bias) { value += f32(bias[column + c]); }
       @if(residual) { value += f32(residual[i + c]); }
       @if(activation) { value = activated(value, params.activation); }
-      output[i + c] = Element(value);
+      output[i + c] = Result(value);
       rest = rest.yzwx;
     }
   }
@@ -209,11 +217,14 @@ fn main(
   let row = first_row + in_a.x * 4;
   let column = first_column + in_b.x * 4;
 
+  let begin = group.z * params.slice;
+  let end = min(begin + params.slice, params.k);
+
   var sums: Sums;
   var block: mat4x4f;
   // One turn more than there are tiles: the first only fetches, the last only multiplies.
-  for (var depth = 0u; depth < params.k + STEP; depth += STEP) {
-    if (depth > 0) {
+  for (var depth = begin; depth < end + STEP; depth += STEP) {
+    if (depth > begin) {
       if (of_a) {
         tile_a[at_a] = block[0];
         tile_a[at_a + TILE_ROWS / 4] = block[1];
@@ -228,7 +239,7 @@ fn main(
       }
     }
     workgroupBarrier();
-    if (depth < params.k) {
+    if (depth < end) {
       if (of_a) {
         block = fetch_a(row, depth + in_a.y);
       }
@@ -236,9 +247,9 @@ fn main(
         block = fetch_b(depth + in_b.y, column);
       }
     }
-    if (depth > 0) {
+    if (depth > begin) {
       // The last tiles may be shorter; up to the next multiple of UNROLL they hold zeros.
-      let steps = min(STEP, params.k + STEP - depth);
+      let steps = min(STEP, end + STEP - depth);
       for (var start = 0u; start < steps; start += UNROLL) {
         for (var d = start; d < start + UNROLL; d++) {
           multiply(&sums, d, local.xy);
@@ -252,6 +263,7 @@ fn main(
     for (var v = 0u; v < COLUMN_VECTORS; v++) {
       for (var r = 0u; r < 4; r++) {
         store(
+          group.z,
           first_row + (u * GROUP_ROWS + local.y) * 4 + r,
           first_column + (v * GROUP_COLUMNS + local.x) * 4,
           sums[(u * COLUMN_VECTORS + v) * 4 + r],

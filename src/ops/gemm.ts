@@ -3,7 +3,7 @@ import { apply, currentRecording, reshape } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Activation, activate, activationKinds } from './activation.ts';
 import { matrixUnits, padBytes, subgroups } from './subgroup_matrix.ts';
-import { sumRows } from './sum_rows.ts';
+import { sumRows, sumSlices } from './sum_rows.ts';
 
 interface GemmAttributes {
   readonly activation: Activation;
@@ -79,12 +79,19 @@ interface Tile {
 const largeTile: Tile = { GROUP_ROWS: 16, GROUP_COLUMNS: 16, ROW_VECTORS: 2, COLUMN_VECTORS: 2, STEP: 16 };
 const smallTile: Tile = { GROUP_ROWS: 16, GROUP_COLUMNS: 16, ROW_VECTORS: 1, COLUMN_VECTORS: 1, STEP: 32 };
 
-function tiledKernel(call: OpCall<GemmAttributes>, tile: Tile): KernelCall {
+/** Rows and columns of the output that a tile covers. */
+function tileSides({ GROUP_ROWS, ROW_VECTORS, GROUP_COLUMNS, COLUMN_VECTORS }: Tile): readonly [number, number] {
+  return [GROUP_ROWS * ROW_VECTORS * 4, GROUP_COLUMNS * COLUMN_VECTORS * 4];
+}
+
+/** @param split where the sums of slices of K go, [slices, m, n], and how long these are */
+function tiledKernel(call: OpCall<GemmAttributes>, tile: Tile, split?: { readonly sums: Tensor; readonly slice: number }): KernelCall {
   const { inputs: [a, b], attributes } = call;
   const { m, n, k } = sizesOf(a!, b!, attributes);
   const { conditions, bindings } = epilogue(call);
-  const rowTiles = Math.ceil(m / (tile.GROUP_ROWS * tile.ROW_VECTORS * 4));
-  const columnTiles = Math.ceil(n / (tile.GROUP_COLUMNS * tile.COLUMN_VECTORS * 4));
+  const [rows, columns] = tileSides(tile);
+  const rowTiles = Math.ceil(m / rows);
+  const tiles = foldWorkgroups(rowTiles * Math.ceil(n / columns));
   return {
     kernel: 'gemm/tiled',
     conditions: {
@@ -95,13 +102,34 @@ function tiledKernel(call: OpCall<GemmAttributes>, tile: Tile): KernelCall {
       aligned_b: (attributes.transposeB ? k : n) % 4 === 0,
       aligned_output: n % 4 === 0,
       activation: attributes.activation !== 'none',
+      split: split !== undefined,
     },
     // Compilers for CPUs take long over an unrolled body.
     constants: { ...tile, UNROLL: call.gpu.adapter.software ? 1 : 4 },
-    bindings: { a: a!, b: b!, ...bindings },
-    params: { m, n, k, activation: activationKinds[attributes.activation], row_tiles: rowTiles },
-    workgroups: foldWorkgroups(rowTiles * columnTiles),
+    bindings: { a: a!, b: b!, ...bindings, ...(split && { output: split.sums }) },
+    params: { m, n, k, activation: activationKinds[attributes.activation], row_tiles: rowTiles, slice: split?.slice ?? k },
+    workgroups: split ? [tiles[0], tiles[1] ?? 1, split.sums.shape[0]] : tiles,
   };
+}
+
+/** Workgroups that keep a large GPU busy, and the least steps of K for which one is worth its while. */
+const busy = { workgroups: 256, steps: 128 } as const;
+
+/** Slices of K for the small tile: as many as give a large GPU enough to do. 1 where that is so already, or where K is short. */
+function slicesOf({ inputs: [a, b], attributes }: OpCall<GemmAttributes>): { readonly slices: number; readonly slice: number } {
+  const { m, n, k } = sizesOf(a!, b!, attributes);
+  const [rows, columns] = tileSides(smallTile);
+  const wanted = Math.min(Math.floor(busy.workgroups / (Math.ceil(m / rows) * Math.ceil(n / columns))), Math.floor(k / busy.steps));
+  const slice = Math.ceil(k / Math.max(1, wanted) / smallTile.STEP) * smallTile.STEP;
+  return { slices: Math.ceil(k / slice), slice };
+}
+
+function splitKernels(call: OpCall<GemmAttributes>): KernelCall[] {
+  const { inputs: [a, b], outputs: [output], attributes } = call;
+  const { m, n } = sizesOf(a!, b!, attributes);
+  const { slices, slice } = slicesOf(call);
+  const sums = call.scratch([slices, m, n], 'f32');
+  return [tiledKernel(call, smallTile, { sums, slice }), sumSlices(sums, output, slices, m * n)];
 }
 
 /** The subgroup size where it is fixed on the adapter and gemm/subgroup.wgsl has code for it. */
@@ -255,6 +283,12 @@ export const gemmOp = defineOp<GemmAttributes>({
       kernels: (call) => [tiledKernel(call, smallTile)],
     },
     {
+      name: 'tiled_split',
+      purpose: 'the small tile with K in slices, whose sums are added then: small products with long sums, such as gradients of weights, on GPUs',
+      supports: (call) => slicesOf(call).slices > 1 && !call.inputs[2] && !call.inputs[3] && call.attributes.activation === 'none',
+      kernels: splitKernels,
+    },
+    {
       name: 'subgroup',
       purpose: 'registers and subgroup broadcasts alone: adapters that run on the CPU',
       supports: (call) => subgroupLanes(call) !== undefined,
@@ -287,6 +321,7 @@ export const gemmOp = defineOp<GemmAttributes>({
   preferred(call) {
     if (isNarrow(call)) return 'narrow';
     if (call.gpu.adapter.software) return 'subgroup';
+    if (slicesOf(call).slices > 1 && !call.inputs[2] && !call.inputs[3] && call.attributes.activation === 'none') return 'tiled_split';
     const { m, n } = sizesOf(call.inputs[0]!, call.inputs[1]!, call.attributes);
     // Enough large tiles to give two to each processor of a large GPU.
     return Math.ceil(m / 128) * Math.ceil(n / 128) >= 256 ? 'tiled' : 'tiled_small';

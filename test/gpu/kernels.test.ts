@@ -81,4 +81,30 @@ test('a 16-bit kernel on an adapter without 16-bit numbers says what to change',
   assert.match(error.message, /^elementwise\/add \[f16\] works on 16-bit numbers.*--precision f32/);
 });
 
+// Dawn 0.6.2 does not set such a variable to zero again in the next round: on an H100 the matrix units' kernels summed over rounds.
+// An array whose elements are all written before they are read does not care.
+test('no variable in a loop counts on being zero in every round', () => {
+  let loops = 0;
+  for (const [name, text] of Object.entries(kernelSources())) {
+    const blocks: ('loop' | 'other')[] = [];
+    let statement = '';
+    for (const line of text.replace(/\/\/.*/g, '').split('\n')) {
+      const variable = /^\s*var (\w+): ([^=;]+);/.exec(line);
+      if (variable && blocks.includes('loop')) assert.match(variable[2], /^array</, `${name}: give ${variable[1]} a value where it is declared`);
+      for (const letter of line) {
+        if (letter === '{') {
+          const isLoop = /\b(for|while|loop)\b[^{}]*$/.test(statement);
+          if (isLoop) loops++;
+          blocks.push(isLoop ? 'loop' : 'other');
+        }
+        if (letter === '}') blocks.pop();
+        // The head of a for loop has semicolons of its own.
+        statement = letter === '{' || letter === '}' || (letter === ';' && !/\bfor\b/.test(statement)) ? '' : statement + letter;
+      }
+    }
+    assert.is(blocks.length, 0, name);
+  }
+  assert.ok(loops > 100, `${loops} loops`);
+});
+
 test.run();

@@ -94,6 +94,12 @@ const cases: Record<string, readonly Case[]> = {
     { sizes: [1, 4, 31], transposeB: true, residual: true, dtype: 'f16' },
   ],
   tiled: [{ sizes: [129, 132, 33], bias: true }],
+  // Slices of 128 or a multiple of 32 just above, the last one shorter.
+  tiled_split: [
+    { sizes: [65, 68, 257], transposeA: true },
+    { sizes: [5, 7, 301] },
+    { sizes: [1, 67, 520], transposeA: true, transposeB: true, dtype: 'f16' },
+  ],
   narrow: [
     { sizes: [1, 132, 35], bias: true, residual: true, activation: 'quick_gelu' },
     { sizes: [1, 4, 1], bias: true, residual: true, activation: 'leaky_relu' },

@@ -10,7 +10,7 @@ import { sumRows } from '../../src/ops/sum_rows.ts';
 import { transpose, transposeOp } from '../../src/ops/transpose.ts';
 import { fromFloat16Bits, toFloat16Bits } from '../../src/tensor/dtype.ts';
 import { assertGradients } from '../support/gradients.ts';
-import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
+import { assertClose, evaluate, randomInput, testGpu } from '../support/gpu.ts';
 
 /** Element-by-element reference: reads `at(outer, index along axis, inner)`. */
 function gather(outer: number, length: number, inner: number, at: (o: number, i: number, c: number) => number): number[] {
@@ -79,6 +79,19 @@ for (const [outer, na, nb, inner] of [[1, 1, 1, 1], [3, 5, 2, 7], [2, 17, 13, 65
     const [output] = await evaluate([a, { values: rows, shape: [outer], dtype: 'u32' }], (x, index) => gatherRows(x, index));
     assert.equal([...output], gather(outer, 1, inner, (o, _i, c) => a.values[(o * na + rows[o]) * inner + c]));
   });
+}
+
+for (const [outer, rows, width] of [[1, 65, 3], [3, 64 * 3 + 1, 67]] as const) {
+  for (const dtype of ['f32', 'f16'] as const) {
+    test(`sum_rows [${outer}, ${rows}, ${width}] in slices, ${dtype}`, async () => {
+      if (dtype === 'f16' && !(await testGpu()).f16) return;
+      const a = randomInput([outer, rows, width], 6, 1, dtype);
+      const [sum] = await evaluate([a], (x) => sumRows(x), { sum_rows: 'sliced' });
+      const expected = new Float64Array(outer * width);
+      for (let i = 0; i < a.values.length; i++) expected[Math.floor(i / (rows * width)) * width + (i % width)] += a.values[i];
+      assertClose(sum, expected, dtype === 'f16' ? 1e-3 : 1e-6, 'sum_rows');
+    });
+  }
 }
 
 test('gradients of the data movement ops', async () => {
