@@ -31,7 +31,7 @@ function explainVariants(gpu: Gpu, variants: VariantTable, ops: ReadonlyMap<stri
   }
   const times = (milliseconds: Readonly<Record<string, number>>): string =>
     Object.entries(milliseconds).sort(([, a], [, b]) => a - b).map(([name, time]) => `${name} ${time.toPrecision(3)} ms`).join(', ');
-  const measured = variants.measurements.map(({ op, dtype, shapeClass, variant, milliseconds }) => [op, dtype, shapeClass, variant, `measured: ${times(milliseconds)}`]);
+  const measured = variants.measurements.map(({ op, dtype, shapeClass, variant, milliseconds, wrong = [] }) => [op, dtype, shapeClass, variant, `measured: ${times(milliseconds)}${wrong.length ? `; other results, not used: ${wrong.join(', ')}` : ''}`]);
   const others = [...variants.chosen.values()].filter(({ reason }) => reason === 'forced' || reason === 'default').map(({ op, shapeClass, variant, reason }) => [op, '', shapeClass, variant, reason === 'forced' ? 'forced by --variant' : 'fixed table']);
   const rows = [...measured, ...others].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   if (!rows.length) return;

@@ -355,7 +355,7 @@ export const gemmOp = defineOp<GemmAttributes>({
   },
   sizes: {
     names: ['rows', 'depth', 'columns'],
-    small: [[3, 67, 36], [37, 67, 5], [70, 36, 132]],
+    small: [[3, 67, 36], [37, 67, 5], [70, 36, 132], [9, 257, 8]],
     case: (m, k, n) => ({ inputs: [f32(m, k), f32(k, n)], attributes: forward }),
   },
   benchCases: [

@@ -10,7 +10,7 @@ import { writeFileAtomic } from '../io/files.ts';
 import { dispatchRequest } from './dispatch.ts';
 import { dtypeBytes, encode } from './dtype.ts';
 import type { Op, OpCall, Variant } from './op.ts';
-import { Tensor, bufferOf, emptyTensor, formatShape, freeTensor, sizeOf } from './tensor.ts';
+import { Tensor, bufferOf, emptyTensor, formatShape, freeTensor, readTensor, sizeOf } from './tensor.ts';
 
 /** How variants are chosen on one device. */
 export interface VariantPolicy {
@@ -29,6 +29,8 @@ export interface MeasuredChoice {
   readonly variant: string;
   /** Median milliseconds of each variant that was measured. */
   readonly milliseconds: Readonly<Record<string, number>>;
+  /** Variants that gave other results than the fixed preference: they are never chosen. */
+  readonly wrong?: readonly string[];
 }
 
 /** Why a variant runs. */
@@ -36,6 +38,11 @@ export type VariantReason = 'forced' | 'pinned' | 'measured' | 'default' | 'only
 
 /** Timed runs of a variant; the median of an odd number is one of them. */
 const measuredRuns = 3;
+/**
+ * Largest difference from the fixed preference's results, as a share of their largest, with which a variant is right: far above what the
+ * order of a sum does, far below what a compiler's mistake does.
+ */
+const agreement = { f32: 1e-3, f16: 1e-2 } as const;
 /** A variant whose first timed run is this many times slower than the best so far gets no further one. */
 const hopeless = 2;
 
@@ -128,7 +135,7 @@ export class VariantTable {
     if (!known()) {
       // What cannot be remembered must not be used, or the next run could choose otherwise and give other bits.
       if (!this.#writable) return note(fallback, 'default');
-      const own = await this.#measure(op, call, candidates);
+      const own = await this.#measure(op, call, candidates, fallback);
       // Another process may have measured meanwhile; whoever wrote first is followed.
       this.#load();
       if (!known()) this.#measured.set(key, own);
@@ -150,8 +157,10 @@ export class VariantTable {
     }
   }
 
-  async #measure<A>(op: Op<A>, call: OpCall<A>, candidates: readonly Variant<A>[]): Promise<MeasuredChoice> {
+  /** @param trusted one of the candidates, whose results the others' are held against */
+  async #measure<A>(op: Op<A>, call: OpCall<A>, candidates: readonly Variant<A>[], trusted: Variant<A>): Promise<MeasuredChoice> {
     const gpu = this.#gpu;
+    const wrong: string[] = [];
     const temporary: Tensor[] = [];
     const standIn = (model: Tensor): Tensor => {
       const copy = emptyTensor(gpu, model.shape, model.dtype, `measuring ${op.name}`);
@@ -168,7 +177,8 @@ export class VariantTable {
       });
       const outputs = call.outputs.map(standIn);
       let best = Number.POSITIVE_INFINITY;
-      for (const variant of candidates) {
+      let expected: Float32Array[] | undefined;
+      for (const variant of [trusted, ...candidates.filter((candidate) => candidate !== trusted)]) {
         const kernels = variant.kernels({
           ...call,
           inputs,
@@ -184,7 +194,14 @@ export class VariantTable {
           return performance.now() - start;
         };
         // The first run is not counted: lavapipe compiles a kernel when it first runs, for longer than most of them take.
-        await once();
+        const results = await resultsOf(gpu, outputs, once);
+        if (!expected) expected = results;
+        else if (outputs.some(({ dtype }, i) => !agree(results[i], expected![i], dtype === 'f16' ? agreement.f16 : agreement.f32))) {
+          wrong.push(variant.name);
+          process.stderr.write(`warning: ${op.name} ${variant.name} gives other results than ${trusted.name} on ${gpu.adapter.description}. It is not used; mfp-clip doctor lists it. Please report it.\n`);
+          sequence.uniforms?.destroy();
+          continue;
+        }
         const times = [await once()];
         while (times.length < measuredRuns && times[0] < hopeless * best) times.push(await once());
         times.sort((a, b) => a - b);
@@ -197,8 +214,25 @@ export class VariantTable {
       for (const unused of temporary) freeTensor(gpu, unused);
     }
     const variant = Object.keys(milliseconds).reduce((a, b) => (milliseconds[b] < milliseconds[a] ? b : a));
-    return { variant, milliseconds };
+    // As the op lists them, not as they ran.
+    const inOrder = Object.fromEntries(candidates.flatMap(({ name }) => (name in milliseconds ? [[name, milliseconds[name]]] : [])));
+    return { variant, milliseconds: inOrder, ...(wrong.length && { wrong }) };
   }
+}
+
+/** The outputs of a first run, which finds NaN in them: an element that is not written shows. Those that hold no numbers are left out. */
+async function resultsOf(gpu: Gpu, outputs: readonly Tensor[], run: () => Promise<unknown>): Promise<Float32Array[]> {
+  for (const output of outputs) gpu.write(bufferOf(output), new Uint8Array(bufferOf(output).size).fill(0xff));
+  await run();
+  const results = [];
+  for (const output of outputs) results.push(['f32', 'f16'].includes(output.dtype) ? await readTensor(gpu, output) : new Float32Array());
+  return results;
+}
+
+/** Whether no element is further from the expected one than this share of the largest. */
+function agree(actual: Float32Array, expected: Float32Array, share: number): boolean {
+  const largest = expected.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most), 0);
+  return expected.every((value, i) => Object.is(value, actual[i]) || value === actual[i] || Math.abs(value - actual[i]) <= share * largest);
 }
 
 /** Fills a tensor with small numbers of both signs, for timing: zeros would flatter a kernel, denormals would slow a CPU down. */

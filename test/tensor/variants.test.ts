@@ -92,6 +92,45 @@ test('the variant that measured fastest is chosen and remembered', async () => {
   assert.match(content.kernels, /^[0-9a-f]{16}$/);
 });
 
+/** Of three variants two are fast and wrong: one leaves an element as it was, one adds another number to the last one. */
+const wrongOp = defineOp<Record<string, never>>({
+  ...doubleOp,
+  name: 'double_wrongly',
+  variants: [
+    {
+      name: 'short',
+      kernels: ({ inputs: [a], outputs: [output] }) => [{ kernel: 'elementwise/add', constants: { THREADS: 64 }, bindings: { a: a!, b: a!, output }, params: { size: output.size - 1, period: output.size }, workgroups: [10] }],
+    },
+    { name: 'right', ...additions(40, 16) },
+    {
+      name: 'shifted',
+      kernels: ({ inputs: [a], outputs: [output] }) => [{ kernel: 'elementwise/add', constants: { THREADS: 64 }, bindings: { a: a!, b: a!, output }, params: { size: output.size, period: 639 }, workgroups: [10] }],
+    },
+  ],
+  preferred: () => 'right',
+});
+
+test('a variant with other results than the preferred one is never chosen, and is remembered for that', async () => {
+  const gpu = await testGpu();
+  const file = join(folder, 'choices.json');
+  const warnings: string[] = [];
+  const write = process.stderr.write;
+  process.stderr.write = (text) => warnings.push(String(text)) > 0;
+  try {
+    const table = configureVariants(gpu, { mode: 'measure', file });
+    const input = tensor(gpu, new Float32Array(640).fill(2), [640]);
+    const program = await Program.record(gpu, () => apply(wrongOp, [input], {})[0]);
+    program.destroy();
+    freeTensor(gpu, input);
+    assert.equal([...table.chosen.values()].map(({ variant, reason }) => [variant, reason]), [['right', 'measured']]);
+  } finally {
+    process.stderr.write = write;
+  }
+  const { variant, milliseconds, wrong } = JSON.parse(readFileSync(file, 'utf8')).choices['double_wrongly|f32||short,right,shifted'];
+  assert.equal([variant, Object.keys(milliseconds), wrong], ['right', ['right'], ['short', 'shifted']]);
+  assert.match(warnings.join(''), /double_wrongly short gives other results than right on .*double_wrongly shifted gives/s);
+});
+
 test('a remembered choice is used without measuring', async () => {
   const file = join(folder, 'choices.json');
   const text = JSON.stringify({ choices: { [key]: { variant: 'slower', milliseconds: {} } } });
