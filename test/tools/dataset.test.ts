@@ -13,7 +13,7 @@ import { categories } from '../../tools/dataset/catalogue.ts';
 import { captionOf } from '../../tools/dataset/captions.ts';
 import { defectKinds } from '../../tools/dataset/category.ts';
 import { maskOf } from '../../tools/dataset/mask.ts';
-import { RenderPool } from '../../tools/dataset/pool.ts';
+import { renderPool } from '../../tools/dataset/pool.ts';
 import { angleOf, cosine, exponential, logarithm2, power, randomFor, sine } from '../../tools/dataset/render/numbers.ts';
 import { goodContrast, largestShare, renderSample, smallestShare } from '../../tools/dataset/sample.ts';
 import { readSplit } from '../../tools/dataset/split.ts';
@@ -176,12 +176,12 @@ test('a written data set opens as MVTec-AD does', async () => {
 });
 
 test('a pool of processes renders the same and hands errors on', async () => {
-  const pool = new RenderPool(2);
+  const pool = renderPool(2);
   try {
     const options = [1, 2, 3].map((seed) => ({ category: 'tile', defect: 'crack' as const, seed, size: 32 }));
-    const samples = await Promise.all(options.map((option) => pool.render(option)));
+    const samples = await Promise.all(options.map((option) => pool.run(option)));
     assert.equal(samples, options.map((option) => renderSample(option)));
-    const error = await errorOf(() => pool.render({ category: 'unicorn', defect: 'good', seed: 1 }));
+    const error = await errorOf(() => pool.run({ category: 'unicorn', defect: 'good', seed: 1 }));
     assert.instance(error, UserError);
     assert.match(error.message, /no category "unicorn"/);
   } finally {

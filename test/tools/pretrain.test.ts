@@ -8,6 +8,7 @@ import { Program } from '../../src/tensor/program.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
 import { readSplit } from '../../tools/dataset/split.ts';
+import { Batches, drawBatch } from '../../tools/pretrain/batches.ts';
 import { clipPretraining, smallClip } from '../../tools/pretrain/clip.ts';
 import { CaptionedImages, pretrainingSubjects } from '../../tools/pretrain/images.ts';
 import { pretrain } from '../../tools/pretrain/loop.ts';
@@ -38,6 +39,20 @@ test('a pool that was rendered before is read, and is the same', async () => {
   const again = await CaptionedImages.render(subjects, options);
   assert.is(pools().length, 1);
   assert.equal(again.any(new RandomSource(5), 8, 24), images.any(new RandomSource(5), 8, 24));
+});
+
+test('a batch depends on seed and step alone, whichever process draws it', async () => {
+  for (const kind of ['pairs', 'any'] as const) {
+    const options = { kind, count: 6, size: 24, seed: 4 };
+    const batches = new Batches(images, options);
+    try {
+      // Not from the beginning, and not in order, as a run that goes on.
+      for (const step of [2, 3, 1]) assert.equal(await batches.batch(step), drawBatch(images, options, step), `${kind}, step ${step}`);
+    } finally {
+      batches.close();
+    }
+    assert.not.equal(drawBatch(images, options, 1), drawBatch(images, options, 2));
+  }
 });
 
 test('pairs show each category once without and once with a defect, and say so', () => {
@@ -147,7 +162,7 @@ test('an interrupted run goes on with the same bits', async () => {
   const run = async (folder: string, failAt: number): Promise<Map<string, Float32Array>> => {
     const training = await clipPretraining(gpu, images, folder, 6, 2);
     let written = 0;
-    const failing = { ...training, writeBatch: (random: RandomSource) => (++written === failAt ? Promise.reject(new Error('the power is gone')) : training.writeBatch(random)) };
+    const failing = { ...training, writeBatch: (step: number) => (++written === failAt ? Promise.reject(new Error('the power is gone')) : training.writeBatch(step)) };
     try {
       await pretrain(gpu, failing, { out: folder, steps: 3, seed: 2, optimizer: { kind: 'adamw', learningRate: 1e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 }, warmupSteps: 1, saveEvery: 2, measureEvery: 1 });
       const values = new Map<string, Float32Array>();

@@ -1,44 +1,55 @@
-// Renders samples in several processes (threads would not understand TypeScript without help). A sample depends on its
-// options alone, so the order in which processes finish does not matter.
+// Work for several processes (threads would not understand TypeScript without help).
 import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { UserError } from '../../src/errors.ts';
 import type { RenderedSample, SampleOptions } from './sample.ts';
 
 /** What a process answers. */
-export type Answer = { readonly sample: RenderedSample } | { readonly message: string; readonly forPerson: boolean };
+type Answer<Result> = { readonly result: Result } | { readonly message: string; readonly forPerson: boolean };
 
-interface Task {
-  readonly options: SampleOptions;
-  readonly resolve: (sample: RenderedSample) => void;
+interface Waiting<Task, Result> {
+  readonly task: Task;
+  readonly resolve: (result: Result) => void;
   readonly reject: (error: Error) => void;
 }
 
-/** Processes that render. Close it, or this process stays alive. */
-export class RenderPool {
+/** Answers the tasks that a ProcessPool sends to this process, until it closes the channel. */
+export function answerTasks<Task, Result>(work: (task: Task) => Result): void {
+  process.on('message', (task: Task) => {
+    let answer: Answer<Result>;
+    try {
+      answer = { result: work(task) };
+    } catch (error) {
+      answer = { message: (error as Error).message, forPerson: error instanceof UserError };
+    }
+    process.send!(answer);
+  });
+}
+
+/** Processes that run a program which calls `answerTasks`. Close it, or this process stays alive. */
+export class ProcessPool<Task extends object, Result> {
   readonly #processes = new Set<ChildProcess>();
   readonly #idle: ChildProcess[] = [];
-  readonly #waiting: Task[] = [];
-  readonly #running = new Map<ChildProcess, Task>();
+  readonly #waiting: Waiting<Task, Result>[] = [];
+  readonly #running = new Map<ChildProcess, Waiting<Task, Result>>();
   #closed = false;
 
-  /** @param count processes; default: one per core */
-  constructor(count: number = availableParallelism()) {
+  constructor(program: URL, count: number) {
     for (let k = 0; k < count; k++) {
-      const child = fork(new URL('./render_process.ts', import.meta.url), { serialization: 'advanced' });
-      child.on('message', (answer) => this.#finish(child, answer as Answer));
+      const child = fork(program, { serialization: 'advanced' });
+      child.on('message', (answer) => this.#finish(child, answer as Answer<Result>));
       child.on('error', (error) => this.#lose(child, error));
-      child.on('exit', (code, signal) => this.#lose(child, new Error(`a process that renders samples has ended (${signal ?? `exit code ${code}`})`)));
+      child.on('exit', (code, signal) => this.#lose(child, new Error(`a process of ${program.pathname.split('/').at(-1)} has ended (${signal ?? `exit code ${code}`})`)));
       this.#processes.add(child);
       this.#idle.push(child);
     }
   }
 
-  /** As `renderSample`, in the next free process. */
-  render(options: SampleOptions): Promise<RenderedSample> {
+  /** Has the next free process do a task. Tasks begin in the order of the calls. */
+  run(task: Task): Promise<Result> {
     return new Promise((resolve, reject) => {
-      if (!this.#processes.size) return reject(new Error('no process is left to render samples'));
-      this.#waiting.push({ options, resolve, reject });
+      if (!this.#processes.size) return reject(new Error('no process is left to work'));
+      this.#waiting.push({ task, resolve, reject });
       this.#next();
     });
   }
@@ -52,18 +63,18 @@ export class RenderPool {
   #next(): void {
     while (this.#idle.length && this.#waiting.length) {
       const child = this.#idle.pop()!;
-      const task = this.#waiting.shift()!;
-      this.#running.set(child, task);
-      child.send(task.options);
+      const next = this.#waiting.shift()!;
+      this.#running.set(child, next);
+      child.send(next.task);
     }
   }
 
-  #finish(child: ChildProcess, answer: Answer): void {
-    const task = this.#running.get(child)!;
+  #finish(child: ChildProcess, answer: Answer<Result>): void {
+    const { resolve, reject } = this.#running.get(child)!;
     this.#running.delete(child);
     this.#idle.push(child);
-    if ('sample' in answer) task.resolve(answer.sample);
-    else task.reject(answer.forPerson ? new UserError(answer.message) : new Error(answer.message));
+    if ('result' in answer) resolve(answer.result);
+    else reject(answer.forPerson ? new UserError(answer.message) : new Error(answer.message));
     this.#next();
   }
 
@@ -74,6 +85,14 @@ export class RenderPool {
     this.#running.delete(child);
     const place = this.#idle.indexOf(child);
     if (place >= 0) this.#idle.splice(place, 1);
-    if (!this.#processes.size) for (const task of this.#waiting.splice(0)) task.reject(error);
+    if (!this.#processes.size) for (const { reject } of this.#waiting.splice(0)) reject(error);
   }
+}
+
+/** Processes that do what `renderSample` does. A sample depends on its options alone, so it does not matter which finishes first. */
+export type RenderPool = ProcessPool<SampleOptions, RenderedSample>;
+
+/** @param count processes; default: one per core */
+export function renderPool(count: number = availableParallelism()): RenderPool {
+  return new ProcessPool(new URL('./render_process.ts', import.meta.url), count);
 }

@@ -8,7 +8,7 @@ import { writeFileAtomic } from '../../src/io/files.ts';
 import { encodePng } from '../../src/io/picture.ts';
 import type { DefectKind } from './category.ts';
 import { maskPicture } from './mask.ts';
-import { RenderPool } from './pool.ts';
+import { renderPool } from './pool.ts';
 import { deriveSeed } from './render/numbers.ts';
 import { categoryOf, renderSample } from './sample.ts';
 
@@ -170,13 +170,13 @@ export async function writeDataset(plan: DatasetPlan): Promise<WriteResult> {
     return !fileMatches(join(out, path), sha256) || (mask !== undefined && !fileMatches(join(out, mask), maskSha256));
   });
   const rendered = due.filter((is) => is).length;
-  const pool = rendered >= worthProcesses && processes > 1 ? new RenderPool(processes) : undefined;
+  const pool = rendered >= worthProcesses && processes > 1 ? renderPool(processes) : undefined;
   /** Writes one image that is due, and its mask. */
   const write = async (index: number): Promise<void> => {
     const { path, mask, category, defect, seed: own } = planned[index];
     if (due[index]) {
       const options = { category, defect, seed: own, size, over };
-      const sample = pool ? await pool.render(options) : renderSample(options);
+      const sample = pool ? await pool.run(options) : renderSample(options);
       const picture = encodePng({ width: size, height: size, pixels: sample.image });
       let maskSha256: string | undefined;
       if (mask) {

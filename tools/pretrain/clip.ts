@@ -21,6 +21,7 @@ import { slice } from '../../src/ops/slice.ts';
 import { reshape } from '../../src/tensor/recording.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { type Tensor, asParameter, emptyTensor, readTensor, sizeOf, tensor, writeTensor } from '../../src/tensor/tensor.ts';
+import { Batches } from './batches.ts';
 import type { CaptionedImages } from './images.ts';
 import type { Pretraining } from './loop.ts';
 import { StartValues } from './start_values.ts';
@@ -147,6 +148,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const config: ClipConfig = { ...smallClip, text: { ...smallClip.text, vocabulary: tokenizer.vocabularySize, endOfText: tokenizer.endId } };
   if (batch % 2 || batch > 2 * images.subjects.length) throw new UserError(`--batch ${batch}: it must be even, and at most ${2 * images.subjects.length}: two for each category`);
   const random = new RandomSource(seed);
+  const batches = new Batches(images, { kind: 'pairs', count: batch, size: smallClip.vision.imageSize, seed });
   const specs = clipSpecs(config);
   const parameters = from === undefined ? freshParameters(gpu, config, specs, random) : await earlierParameters(gpu, join(from, 'model.safetensors'), specs);
   const { width, patchSize } = config.vision;
@@ -194,8 +196,8 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const located = locatingLayers.map((layer, i) => [`locating${layer}`, crossEntropy(logits[i], target)] as const);
       return { losses: { contrastive, locatingByText: crossEntropy(byText, target), ...Object.fromEntries(located) }, outputs: [images, words, states, ...logits] };
     },
-    writeBatch(stepRandom) {
-      const pairs = images.pairs(stepRandom, batch, size);
+    async writeBatch(step) {
+      const pairs = await batches.batch(step);
       const values = new Float32Array(batch * 3 * size * size);
       const tokenIds = new Uint32Array(batch * trainedContext);
       const endPositions: number[] = [];
@@ -215,6 +217,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       writeTensor(gpu, ends, endPositions);
       writeTensor(gpu, target, isHurt);
     },
+    close: () => batches.close(),
     async afterUpdate() {
       const logitScale = parameters.get('logit_scale')!;
       if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);

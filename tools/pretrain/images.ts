@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { startProgress } from '../../src/cli/progress.ts';
 import { classWords } from '../../src/data/dataset.ts';
-import { writeFileAtomic } from '../../src/io/files.ts';
+import { UserError } from '../../src/errors.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { captionOf } from '../dataset/captions.ts';
 import type { Category, DefectKind } from '../dataset/category.ts';
-import { RenderPool } from '../dataset/pool.ts';
+import { type RenderPool, renderPool } from '../dataset/pool.ts';
 import { type RenderedSample, type SampleOptions, categoryOf } from '../dataset/sample.ts';
 import { readSplit } from '../dataset/split.ts';
 import { generatorVersion } from '../dataset/write.ts';
@@ -86,14 +86,14 @@ const transplantedShare = 0.2;
 const farthestMove = 0.25;
 
 /** Seeds that are tried for a picture, each a good step from the others. */
-const seedsTried = Array.from({ length: 5 }, (_, attempt) => attempt * 100_000);
+const seedsTried = Array.from({ length: 5 }, (_, attempt) => attempt * 10_000_000);
 
 /** Renders with the seed, or with another one where no draw of the defect was visible. */
 async function renderAny(pool: RenderPool, options: Omit<SampleOptions, 'seed'>, seed: number): Promise<RenderedSample> {
   let failure: unknown;
   for (const step of seedsTried) {
     try {
-      return await pool.render({ ...options, seed: seed + step });
+      return await pool.run({ ...options, seed: seed + step });
     } catch (error) {
       failure = error;
     }
@@ -101,64 +101,79 @@ async function renderAny(pool: RenderPool, options: Omit<SampleOptions, 'seed'>,
   throw failure;
 }
 
-/** A pool of rendered pictures from which batches with fresh captions, crops and light are drawn. */
+/** Pictures of each concept, in the order of concepts: the number of the first, and how many there are. */
+function placesOf(concepts: readonly Concept[], perConcept: number): { readonly first: number; readonly count: number }[] {
+  let total = 0;
+  return concepts.map(({ defect }) => {
+    const count = defect === 'good' ? goodShare * perConcept : perConcept;
+    total += count;
+    return { first: total - count, count };
+  });
+}
+
+/** A pool of rendered pictures, in a file, from which batches with fresh captions, crops and light are drawn. */
 export class CaptionedImages {
   readonly subjects: readonly Subject[];
+  readonly options: PoolOptions;
   /** Every category without defect and with each of its kinds. */
   readonly concepts: readonly Concept[];
-  readonly #size: number;
-  /** By concept: the place of its first picture, and how many there are. */
-  readonly #places: readonly { readonly first: number; readonly count: number }[];
-  /** All pictures, then all masks. */
-  readonly #bytes: Uint8Array;
-  /** Where the masks begin. */
-  readonly #masks: number;
+  readonly #places: ReturnType<typeof placesOf>;
+  /** The pool's file: each picture and its mask, one after the other. */
+  readonly #file: string;
+  #handle: number | undefined;
 
-  private constructor(subjects: readonly Subject[], { perConcept, size }: PoolOptions, bytes?: Uint8Array) {
-    this.subjects = subjects;
-    this.concepts = subjects.flatMap(({ category, defects }) => (['good', ...defects] as const).map((defect) => ({ category, defect })));
-    this.#size = size;
-    let total = 0;
-    this.#places = this.concepts.map(({ defect }) => {
-      const count = defect === 'good' ? goodShare * perConcept : perConcept;
-      total += count;
-      return { first: total - count, count };
-    });
-    this.#masks = total * 3 * size * size;
-    this.#bytes = bytes ?? new Uint8Array(this.#masks + total * size * size);
-  }
-
-  /** Renders the pool, or reads it from `work` when the same was rendered before. */
-  static async render(subjects: readonly Subject[], options: PoolOptions): Promise<CaptionedImages> {
+  /** A pool that `render` has made. */
+  constructor(subjects: readonly Subject[], options: PoolOptions) {
     const { perConcept, size, seed, work } = options;
+    this.subjects = subjects;
+    this.options = options;
+    this.concepts = subjects.flatMap(({ category, defects }) => (['good', ...defects] as const).map((defect) => ({ category, defect })));
+    this.#places = placesOf(this.concepts, perConcept);
     const names = subjects.map(({ category, defects }) => [category.name, ...defects]);
     const key = createHash('sha256').update(JSON.stringify({ generatorVersion, names, perConcept, goodShare, size, seed })).digest('hex').slice(0, 12);
-    const file = join(work, `pool-${key}.bin`);
-    if (existsSync(file)) return new CaptionedImages(subjects, options, readFileSync(file));
+    this.#file = join(work, `pool-${key}.bin`);
+  }
+
+  /** Renders the pool, or finds it in `work` when the same was rendered before. */
+  static async render(subjects: readonly Subject[], options: PoolOptions): Promise<CaptionedImages> {
     const images = new CaptionedImages(subjects, options);
-    const progress = startProgress('picture', images.#places.reduce((sum, { count }) => sum + count, 0));
-    const pool = new RenderPool();
+    if (!existsSync(images.#file)) await images.#render();
+    return images;
+  }
+
+  async #render(): Promise<void> {
+    const { size, seed, work } = this.options;
+    mkdirSync(work, { recursive: true });
+    const half = `${this.#file}.${process.pid}.tmp`;
+    const handle = openSync(half, 'w');
+    const pool = renderPool();
+    const total = this.#places.reduce((sum, { count }) => sum + count, 0);
+    const progress = startProgress('picture', total);
     try {
+      ftruncateSync(handle, total * this.#bytesEach);
       await Promise.all(
-        images.concepts.flatMap(({ category, defect }, concept) =>
-          Array.from({ length: images.#places[concept].count }, async (_, i) => {
-            images.#put(concept, i, await renderAny(pool, { category: category.name, defect, size }, seed * 1_000_003 + i));
+        this.concepts.flatMap(({ category, defect }, concept) =>
+          Array.from({ length: this.#places[concept].count }, async (_, i) => {
+            const { image, mask } = await renderAny(pool, { category: category.name, defect, size }, seed * 1_000_003 + concept * 1000 + i);
+            const at = (this.#places[concept].first + i) * this.#bytesEach;
+            writeSync(handle, image, 0, image.length, at);
+            writeSync(handle, mask, 0, mask.length, at + image.length);
             progress.step(`${category.name}/${defect}`);
           }),
         ),
       );
+      renameSync(half, this.#file);
     } finally {
       pool.close();
       progress.stop();
+      closeSync(handle);
+      rmSync(half, { force: true });
     }
-    await writeFileAtomic(file, images.#bytes);
-    return images;
   }
 
-  #put(concept: number, i: number, { image, mask }: RenderedSample): void {
-    const place = this.#places[concept].first + i;
-    this.#bytes.set(image, place * image.length);
-    this.#bytes.set(mask, this.#masks + place * mask.length);
+  /** Bytes of a picture and its mask. */
+  get #bytesEach(): number {
+    return 4 * this.options.size ** 2;
   }
 
   /** Captions of all concepts, many each, for learning a vocabulary. */
@@ -210,8 +225,11 @@ export class CaptionedImages {
   #drawPicture(random: RandomSource, concept: number): Picture {
     const { first, count } = this.#places[concept];
     const picture = first + random.integer(0, count - 1);
-    const area = this.#size ** 2;
-    return { pixels: this.#bytes.subarray(3 * picture * area, 3 * (picture + 1) * area), mask: this.#bytes.subarray(this.#masks + picture * area, this.#masks + (picture + 1) * area) };
+    const bytes = new Uint8Array(this.#bytesEach);
+    this.#handle ??= openSync(this.#file, 'r');
+    if (readSync(this.#handle, bytes, 0, bytes.length, picture * bytes.length) !== bytes.length) throw new UserError(`${this.#file} is too short. Remove it: it will be rendered again.`);
+    const area = this.options.size ** 2;
+    return { pixels: bytes.subarray(0, 3 * area), mask: bytes.subarray(3 * area) };
   }
 
   /** A picture with a defect: one of the concept's own, or one without defect that gets the same kind of it from another category. */
@@ -222,7 +240,7 @@ export class CaptionedImages {
     if (!others.length || random.uniform() >= transplantedShare) return own;
     const good = this.#drawPicture(random, this.#goodOf(category));
     const from = this.#drawPicture(random, others[random.integer(0, others.length - 1)]);
-    const side = this.#size;
+    const side = this.options.size;
     const reach = Math.floor(farthestMove * side);
     const [right, down] = [random.integer(-reach, reach), random.integer(-reach, reach)];
     const [pixels, mask] = [good.pixels.slice(), new Uint8Array(side * side)];
@@ -242,7 +260,7 @@ export class CaptionedImages {
 
   /** A square that holds the whole defect, if there is one. */
   #crop(random: RandomSource, { mask }: Picture): Crop {
-    const all = this.#size;
+    const all = this.options.size;
     let [left, top, right, bottom] = [all, all, 0, 0];
     for (const [pixel, value] of mask.entries()) {
       if (!value) continue;
@@ -257,7 +275,7 @@ export class CaptionedImages {
 
   /** A part of a picture, resized, perhaps turned or mirrored, with other light and colour. */
   #view(random: RandomSource, picture: Picture, { left, top, side }: Crop, size: number): Pick<CaptionedImage, 'pixels' | 'mask'> {
-    const from = this.#size;
+    const from = this.options.size;
     const [turned, mirrorX, mirrorY] = [random.uniform() < 0.5, random.uniform() < 0.5, random.uniform() < 0.5];
     const contrast = random.uniform(0.85, 1.15);
     const gains = [0, 1, 2].map(() => contrast * random.uniform(0.95, 1.05));

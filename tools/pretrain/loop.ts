@@ -5,10 +5,10 @@ import { startProgress } from '../../src/cli/progress.ts';
 import { UserError } from '../../src/errors.ts';
 import type { Gpu } from '../../src/gpu/device.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
-import { Program } from '../../src/tensor/program.ts';
-import { RandomSource } from '../../src/tensor/random.ts';
-import { type Tensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
+import { concatenate } from '../../src/ops/concatenate.ts';
 import { gradients } from '../../src/ops/gradients.ts';
+import { Program } from '../../src/tensor/program.ts';
+import { type Tensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
 import { restoreCheckpoint, saveCheckpoint } from '../../src/train/checkpoint.ts';
 import type { OptimizerConfig } from '../../src/train/config.ts';
 import { RunLog, lossChart } from '../../src/train/log.ts';
@@ -24,12 +24,14 @@ export interface Pretraining {
   readonly lossWeights: Readonly<Record<string, number>>;
   /** Records the losses, [1] each, and what `measure` reads. */
   record(): { readonly losses: Readonly<Record<string, Tensor>>; readonly outputs: readonly Tensor[] };
-  /** Writes the inputs of one step. */
-  writeBatch(random: RandomSource): Promise<void> | void;
+  /** Writes the inputs of one step, from 0. */
+  writeBatch(step: number): Promise<void>;
   /** Called after every update of the parameters. */
   afterUpdate?(): Promise<void>;
   /** Figures for the log, from the outputs of the last step. */
   measure?(outputs: readonly Float32Array[]): Readonly<Record<string, number>>;
+  /** Ends what `writeBatch` has begun. */
+  close(): void;
 }
 
 /** How long and how fast. */
@@ -46,7 +48,6 @@ export interface PretrainingOptions {
 
 interface LoopState {
   readonly step: number;
-  readonly random: readonly number[];
   readonly settings: string;
 }
 
@@ -67,46 +68,48 @@ export async function pretrain(gpu: Gpu, training: Pretraining, options: Pretrai
     () => {
       const { losses, outputs } = training.record();
       optimizer.accumulate(gradients(lossNames.map((name, i) => ({ tensor: losses[name], gradient: weights[i] }))));
-      return [...lossNames.map((name) => losses[name]), ...outputs];
+      return [lossNames.map((name) => losses[name]).reduce((joined, loss) => concatenate(joined, loss, 0)), ...outputs];
     },
     { label: training.name },
   );
   const tensors = new Map([...training.parameters, ...optimizer.moments]);
   const settings = JSON.stringify({ seed: options.seed, steps, config });
   let step = 0;
-  let random = new RandomSource(options.seed);
   if (existsSync(file)) {
     const state = await restoreCheckpoint<LoopState>(gpu, file, () => tensors);
     if (state.settings !== settings) throw new UserError(`${file} was made with other settings (${state.settings}). Choose another --out, or remove it.`);
     step = state.step;
-    random = new RandomSource(state.random);
     await log.truncate(step);
   }
-  const save = (): Promise<void> => saveCheckpoint(gpu, file, tensors, { step, random: random.state, settings } satisfies LoopState);
+  const save = (): Promise<void> => saveCheckpoint(gpu, file, tensors, { step, settings } satisfies LoopState);
   const progress = startProgress('step', steps, step);
-  while (step < steps) {
-    const start = performance.now();
-    await training.writeBatch(random);
-    const written = performance.now();
-    await program.run();
-    const learningRate = config.learningRate * scheduleFactor({ kind: 'cosine', warmupSteps: options.warmupSteps }, step, 0, steps);
-    const { gradientNorm, applied } = await optimizer.update(step + 1, learningRate, 1);
-    const losses: Record<string, number> = {};
-    for (const [i, name] of lossNames.entries()) losses[name] = (await readTensor(gpu, program.outputs[i]))[0];
-    const loss = lossNames.reduce((sum, name) => sum + training.lossWeights[name] * losses[name], 0);
-    if (!Number.isFinite(loss) || !applied) throw new UserError(`the loss of ${training.name} is not a number at step ${step + 1}. The last good checkpoint is ${file}.`);
-    await training.afterUpdate?.();
-    step++;
-    const line = { step, loss, ...(lossNames.length > 1 ? losses : {}), learningRate, gradientNorm, seconds: Number(((performance.now() - start) / 1000).toFixed(3)), dataSeconds: Number(((written - start) / 1000).toFixed(3)) };
-    if (training.measure && (step % measureEvery === 0 || step === steps)) {
-      const outputs = [];
-      for (const output of program.outputs.slice(lossNames.length)) outputs.push(await readTensor(gpu, output));
-      log.append({ ...line, ...training.measure(outputs) });
-    } else log.append(line);
-    if (step % saveEvery === 0 || step === steps) await save();
-    progress.step(`loss ${loss.toFixed(3)}`);
+  try {
+    while (step < steps) {
+      const start = performance.now();
+      await training.writeBatch(step);
+      const written = performance.now();
+      await program.run();
+      const learningRate = config.learningRate * scheduleFactor({ kind: 'cosine', warmupSteps: options.warmupSteps }, step, 0, steps);
+      const { gradientNorm, applied } = await optimizer.update(step + 1, learningRate, 1);
+      const losses: Record<string, number> = {};
+      (await readTensor(gpu, program.outputs[0])).forEach((value, i) => (losses[lossNames[i]] = value));
+      const loss = lossNames.reduce((sum, name) => sum + training.lossWeights[name] * losses[name], 0);
+      if (!Number.isFinite(loss) || !applied) throw new UserError(`the loss of ${training.name} is not a number at step ${step + 1}. The last good checkpoint is ${file}.`);
+      await training.afterUpdate?.();
+      step++;
+      const line = { step, loss, ...(lossNames.length > 1 ? losses : {}), learningRate, gradientNorm, seconds: Number(((performance.now() - start) / 1000).toFixed(3)), dataSeconds: Number(((written - start) / 1000).toFixed(3)) };
+      if (training.measure && (step % measureEvery === 0 || step === steps)) {
+        const outputs = [];
+        for (const output of program.outputs.slice(1)) outputs.push(await readTensor(gpu, output));
+        log.append({ ...line, ...training.measure(outputs) });
+      } else log.append(line);
+      if (step % saveEvery === 0 || step === steps) await save();
+      progress.step(`loss ${loss.toFixed(3)}`);
+    }
+  } finally {
+    progress.stop();
+    training.close();
   }
-  progress.stop();
   await writeFileAtomic(join(out, 'loss.svg'), lossChart(log.lines(), `${training.name} loss`));
   program.destroy();
   optimizer.destroy();

@@ -19,6 +19,7 @@ interface Flags extends DeviceFlags {
   readonly batch?: number;
   readonly perConcept: number;
   readonly from?: string;
+  readonly saveEvery: number;
   readonly seed: number;
 }
 
@@ -41,15 +42,16 @@ async function main(model: string, flags: Flags): Promise<void> {
     const work = join(flags.work, flags.from === undefined ? model : `${model}-continued`);
     const { learningRate, batch: usual } = recipes[model];
     const batch = flags.batch ?? usual;
-    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, flags.seed, flags.from) : resnetPretraining(gpu, images, resnetSize, batch, flags.seed);
+    // A run that goes on draws other pictures than the one before it.
+    const seed = flags.from === undefined ? flags.seed : flags.seed + 1;
+    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, seed, flags.from) : resnetPretraining(gpu, images, resnetSize, batch, seed);
     await pretrain(gpu, training, {
       out: work,
       steps: flags.steps,
-      // A run that goes on draws other pictures than the one before it.
-      seed: flags.from === undefined ? flags.seed : flags.seed + 1,
+      seed,
       optimizer: { kind: 'adamw', learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
       warmupSteps: Math.round(flags.steps / 20),
-      saveEvery: 100,
+      saveEvery: flags.saveEvery,
       measureEvery: 10,
     });
     const metadata = { steps: String(flags.steps), seed: String(flags.seed), concepts: String(images.concepts.length), imageSize: String(model === 'clip' ? smallClip.vision.imageSize : resnetSize) };
@@ -74,6 +76,7 @@ const command = withDevice(
     .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
     .option('--from <folder>', 'a CLIP that an earlier run made, to go on from')
+    .option('--save-every <n>', 'updates after which everything is saved to go on from', wholeNumber(1), 100)
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
 

@@ -13,7 +13,8 @@ import { gemm } from '../../src/ops/gemm.ts';
 import { Program } from '../../src/tensor/program.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { type Tensor, asParameter, emptyTensor, readTensor, sizeOf, tensor, writeTensor } from '../../src/tensor/tensor.ts';
-import type { CaptionedImages } from './images.ts';
+import { Batches } from './batches.ts';
+import type { CaptionedImage, CaptionedImages } from './images.ts';
 import type { Pretraining } from './loop.ts';
 
 /** Structure of the embedded ResNet: a ResNet-50 in miniature, one bottleneck a stage, a quarter as wide. */
@@ -78,10 +79,10 @@ export function resnetPretraining(gpu: Gpu, images: CaptionedImages, size: numbe
     });
     return { logits: gemm(features, parameters.get('fc.weight')!, { bias: parameters.get('fc.bias')! }), statistics: order.flatMap((name) => statistics.get(name)!) };
   };
-  const writeBatch = (stepRandom: RandomSource): void => {
+  const batches = new Batches(images, { kind: 'any', count: batch, size, seed });
+  const write = (drawn: readonly CaptionedImage[]): void => {
     const area = size * size;
     const values = new Float32Array(batch * 3 * area);
-    const drawn = images.any(stepRandom, batch, size);
     drawn.forEach(({ pixels: rgb }, i) => {
       for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
     });
@@ -95,7 +96,7 @@ export function resnetPretraining(gpu: Gpu, images: CaptionedImages, size: numbe
     const sums = program.outputs.map(({ size: count }) => new Float32Array(count));
     const statisticsRandom = new RandomSource(seed + 1);
     for (let run = 0; run < statisticsBatches; run++) {
-      writeBatch(statisticsRandom);
+      write(images.any(statisticsRandom, batch, size));
       await program.run();
       for (const [i, output] of program.outputs.entries()) (await readTensor(gpu, output)).forEach((value, c) => (sums[i][c] += value / statisticsBatches));
     }
@@ -110,7 +111,8 @@ export function resnetPretraining(gpu: Gpu, images: CaptionedImages, size: numbe
       const { logits } = record();
       return { losses: { crossEntropy: crossEntropy(logits, target) }, outputs: [logits] };
     },
-    writeBatch,
+    writeBatch: async (step) => write(await batches.batch(step)),
+    close: () => batches.close(),
     measure([logits]) {
       const hits = labels.filter((label, i) => {
         const row = logits.subarray(i * classes, (i + 1) * classes);
