@@ -285,6 +285,7 @@ export const gemmOp = defineOp<GemmAttributes>({
     {
       name: 'tiled_split',
       purpose: 'the small tile with K in slices, whose sums are added then: small products with long sums, such as gradients of weights, on GPUs',
+      gpuOnly: true,
       supports: (call) => slicesOf(call).slices > 1 && !call.inputs[2] && !call.inputs[3] && call.attributes.activation === 'none',
       kernels: splitKernels,
     },

@@ -39,6 +39,7 @@ export const sumRowsOp = defineOp<Record<string, never>>({
     {
       name: 'sliced',
       purpose: 'columns in slices, then their sums: many rows on GPUs',
+      gpuOnly: true,
       supports: ({ inputs: [input] }) => input!.shape.at(-2)! > sliceRows,
       kernels({ inputs: [input], outputs: [output], scratch }) {
         const [rows, width] = input!.shape.slice(-2);

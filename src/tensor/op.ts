@@ -47,6 +47,11 @@ export interface Variant<Attributes> {
    * never measured against them.
    */
   readonly reference?: boolean;
+  /**
+   * True for one that spreads work over a GPU's many processors: an adapter that runs on the CPU takes it only when it is forced. It may be
+   * about as fast there as others, and what is measured would then choose by chance, and with it the last bits of a training run.
+   */
+  readonly gpuOnly?: boolean;
   /** Whether it can run there on those inputs; default: always. */
   supports?(call: OpCall<Attributes>): boolean;
   /** The dispatches, in order. */

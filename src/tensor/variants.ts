@@ -122,7 +122,7 @@ export class VariantTable {
     }
     const pinned = supported.find((variant) => variant.name === this.policy.pinned?.[exact]);
     if (pinned) return note(pinned, 'pinned');
-    const serious = supported.filter((variant) => !variant.reference);
+    const serious = supported.filter(({ reference, gpuOnly }) => !reference && !(gpuOnly && this.#gpu.adapter.software));
     const candidates = serious.length ? serious : supported;
     if (candidates.length === 1) return note(candidates[0], 'only one');
     const preference = op.preferred?.(call);

@@ -33,6 +33,7 @@ const doubleOp = defineOp<Record<string, never>>({
     { name: 'slower', ...additions(80, 24) },
     { name: 'fast', ...additions(1, 40) },
     { name: 'large only', supports: ({ inputs: [a] }) => a!.size > 1e6, ...additions(1, 48) },
+    { name: 'gpu', gpuOnly: true, ...additions(1, 32) },
     { name: 'plain', reference: true, ...additions(1, 64) },
   ],
   cost: () => ({ flops: 0, bytes: 0 }),
@@ -58,8 +59,11 @@ async function choose(policy: VariantPolicy): Promise<VariantTable> {
   return table;
 }
 
+const { software } = (await testGpu()).adapter;
+/** What is measured: not the reference, nor the one that these inputs rule out, and on a software adapter not what is for GPUs. */
+const measured = ['slow', 'slower', 'fast', ...(software ? [] : ['gpu'])];
 /** Under which the op is measured. */
-const key = 'double|f32||slow,slower,fast';
+const key = `double|f32||${measured.join(',')}`;
 /** The call of `choose`. */
 const exactCall = 'double|f32[640]|{}';
 const chosen = (table: VariantTable): { variant: string; reason: string } => {
@@ -77,8 +81,7 @@ test('without measurements the op\'s first variant runs', async () => {
  */
 function assertMeasured(table: VariantTable, file: string, what: string): void {
   const { variant, milliseconds } = JSON.parse(readFileSync(file, 'utf8')).choices[key] as { variant: string; milliseconds: Record<string, number> };
-  // The reference and the one that these inputs rule out are not measured.
-  assert.equal(Object.keys(milliseconds), ['slow', 'slower', 'fast'], what);
+  assert.equal(Object.keys(milliseconds), measured, what);
   assert.is(milliseconds[variant], Math.min(...Object.values(milliseconds)), what);
   assert.ok(milliseconds[variant] > 0, what);
   assert.equal(chosen(table), { variant, reason: 'measured' }, what);
@@ -201,9 +204,9 @@ test('a measurement that cannot be remembered is not used', async () => {
   assert.not(existsSync(file));
 });
 
-test('a forced variant goes before everything, reference variants included', async () => {
+test('a forced variant goes before everything, reference variants and those for GPUs included', async () => {
   const file = join(folder, 'choices.json');
-  for (const forced of ['slower', 'plain']) {
+  for (const forced of ['slower', 'gpu', 'plain']) {
     assert.equal(chosen(await choose({ mode: 'measure', file, forced: { double: forced }, pinned: { [exactCall]: 'slow' } })), { variant: forced, reason: 'forced' });
   }
   assert.not(existsSync(file));
