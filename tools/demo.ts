@@ -171,6 +171,8 @@ const command = withDevice(
     .option('--out <folder>', 'where everything goes', 'out/demo')
     .option('--clip <path>', 'another CLIP', 'weights/clip')
     .option('--cnn <path>', 'another ResNet', 'weights/cnn'),
+  // What is fastest depends on what else the machine does, and on it the last bits of a training run: here the same seed shall give the same.
+  'default',
 ).action(main);
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {

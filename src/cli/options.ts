@@ -63,13 +63,13 @@ export interface DeviceFlags {
   readonly dumpShaders?: string;
 }
 
-/** Adds the options of `DeviceFlags`. */
-export function withDevice(command: Command): Command {
+/** Adds the options of `DeviceFlags`. @param variants what `--variants` is when nothing is said */
+export function withDevice(command: Command, variants: DeviceFlags['variants'] = 'measure'): Command {
   return command
     .option('--adapter <name>', 'part of the name of the adapter to use (also MFP_CLIP_ADAPTER); default: the best one')
     .option('--memory-budget <size>', 'largest amount of device memory to use, for example 8GB', byteCount)
     .option('--variant <op=name>', 'force a kernel variant, for example gemm=tiled; can be given again', forcedVariant)
-    .addOption(new Option('--variants <how>', 'measure: time the kernel variants on first use and remember the fastest; default: a fixed table').choices(['measure', 'default']).default('measure'))
+    .addOption(new Option('--variants <how>', 'measure: time the kernel variants on first use and remember the fastest; default: a fixed table').choices(['measure', 'default']).default(variants))
     .option('--dump-shaders <folder>', 'write the final WGSL of every pipeline there, with its bindings and constants');
 }
 
