@@ -108,7 +108,7 @@ function tiledKernel(call: OpCall<GemmAttributes>, tile: Tile, split?: { readonl
     constants: { ...tile, UNROLL: call.gpu.adapter.software ? 1 : 4 },
     bindings: { a: a!, b: b!, ...bindings, ...(split && { output: split.sums }) },
     params: { m, n, k, activation: activationKinds[attributes.activation], row_tiles: rowTiles, slice: split?.slice ?? k },
-    workgroups: split ? [tiles[0], tiles[1] ?? 1, split.sums.shape[0]] : tiles,
+    workgroups: split ? [...tiles, split.sums.shape[0]] : tiles,
   };
 }
 
@@ -122,6 +122,12 @@ function slicesOf({ inputs: [a, b], attributes }: OpCall<GemmAttributes>): { rea
   const wanted = Math.min(Math.floor(busy.workgroups / (Math.ceil(m / rows) * Math.ceil(n / columns))), Math.floor(k / busy.steps));
   const slice = Math.ceil(k / Math.max(1, wanted) / smallTile.STEP) * smallTile.STEP;
   return { slices: Math.ceil(k / slice), slice };
+}
+
+/** Whether splitting K is worth it, and nothing is to be added to the sums or applied to them. */
+function isSplit(call: OpCall<GemmAttributes>): boolean {
+  const { inputs: [, , bias, residual], attributes } = call;
+  return !bias && !residual && attributes.activation === 'none' && slicesOf(call).slices > 1;
 }
 
 function splitKernels(call: OpCall<GemmAttributes>): KernelCall[] {
@@ -286,7 +292,7 @@ export const gemmOp = defineOp<GemmAttributes>({
       name: 'tiled_split',
       purpose: 'the small tile with K in slices, whose sums are added then: small products with long sums, such as gradients of weights, on GPUs',
       gpuOnly: true,
-      supports: (call) => slicesOf(call).slices > 1 && !call.inputs[2] && !call.inputs[3] && call.attributes.activation === 'none',
+      supports: isSplit,
       kernels: splitKernels,
     },
     {
@@ -322,7 +328,7 @@ export const gemmOp = defineOp<GemmAttributes>({
   preferred(call) {
     if (isNarrow(call)) return 'narrow';
     if (call.gpu.adapter.software) return 'subgroup';
-    if (slicesOf(call).slices > 1 && !call.inputs[2] && !call.inputs[3] && call.attributes.activation === 'none') return 'tiled_split';
+    if (isSplit(call)) return 'tiled_split';
     const { m, n } = sizesOf(call.inputs[0]!, call.inputs[1]!, call.attributes);
     // Enough large tiles to give two to each processor of a large GPU.
     return Math.ceil(m / 128) * Math.ceil(n / 128) >= 256 ? 'tiled' : 'tiled_small';

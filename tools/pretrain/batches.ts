@@ -2,9 +2,8 @@
 import { availableParallelism } from 'node:os';
 import { ProcessPool } from '../dataset/pool.ts';
 import { randomFor } from '../dataset/render/numbers.ts';
-import { categoryOf } from '../dataset/sample.ts';
 import type { DefectKind } from '../dataset/category.ts';
-import { type CaptionedImage, CaptionedImages, type PoolOptions } from './images.ts';
+import type { CaptionedImage, CaptionedImages, PoolOptions } from './images.ts';
 
 /** How a batch is drawn: `CaptionedImages.pairs` or `CaptionedImages.any`. */
 export interface BatchOptions {
@@ -30,16 +29,6 @@ const aheadEach = 2;
 /** Draws the batch of a step. It depends on seed and step alone. */
 export function drawBatch(images: CaptionedImages, { kind, count, size, seed }: BatchOptions, step: number): CaptionedImage[] {
   return images[kind](randomFor(seed, 'batch', step), count, size);
-}
-
-const opened = new Map<string, CaptionedImages>();
-
-/** `drawBatch` in a process that knows nothing yet. */
-export function drawTask({ pool, subjects, step, ...options }: BatchTask): CaptionedImage[] {
-  const key = JSON.stringify([pool, subjects]);
-  let images = opened.get(key);
-  if (!images) opened.set(key, (images = new CaptionedImages(subjects.map(({ category, defects }) => ({ category: categoryOf(category), defects })), pool)));
-  return drawBatch(images, options, step);
 }
 
 /** The batches of one step after the other. Close it, or this process stays alive. */

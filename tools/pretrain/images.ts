@@ -130,7 +130,7 @@ export class CaptionedImages {
     this.concepts = subjects.flatMap(({ category, defects }) => (['good', ...defects] as const).map((defect) => ({ category, defect })));
     this.#places = placesOf(this.concepts, perConcept);
     const names = subjects.map(({ category, defects }) => [category.name, ...defects]);
-    const key = createHash('sha256').update(JSON.stringify({ generatorVersion, names, perConcept, goodShare, size, seed })).digest('hex').slice(0, 12);
+    const key = createHash('sha256').update(JSON.stringify({ layout: 'each picture with its mask', generatorVersion, names, perConcept, goodShare, size, seed })).digest('hex').slice(0, 12);
     this.#file = join(work, `pool-${key}.bin`);
   }
 
