@@ -113,7 +113,7 @@ export async function benchCase<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, var
     inputs.forEach((input, i) => {
       const values = given.inputs[i]?.values;
       if (input && values) writeTensor(gpu, input, values());
-      else if (input) fillWithNoise(gpu, input);
+      else if (input) fillWithNoise(gpu, input, i);
     });
     const program = await Program.record(gpu, () => apply(op, inputs, given.attributes), { label: `${op.name} ${given.name}` });
     const timing = await measure(

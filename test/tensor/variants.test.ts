@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserError } from '../../src/errors.ts';
+import { l2NormalizeBackwardOp } from '../../src/ops/l2_normalize.ts';
 import { defineOp, foldWorkgroups } from '../../src/tensor/op.ts';
 import { Program } from '../../src/tensor/program.ts';
 import { apply } from '../../src/tensor/recording.ts';
 import { type Tensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
-import { type VariantPolicy, type VariantTable, configureVariants } from '../../src/tensor/variants.ts';
+import { type MeasuredChoice, type VariantPolicy, type VariantTable, configureVariants } from '../../src/tensor/variants.ts';
 import { errorOf } from '../support/errors.ts';
 import { testGpu } from '../support/gpu.ts';
 
@@ -132,6 +133,21 @@ test('a variant with other results than the preferred one is never chosen, and i
   const { variant, milliseconds, wrong } = JSON.parse(readFileSync(file, 'utf8')).choices['double_wrongly|f32||short,right,shifted'];
   assert.equal([variant, Object.keys(milliseconds), wrong], ['right', ['right'], ['short', 'shifted']]);
   assert.match(warnings.join(''), /double_wrongly short gives other results than right on .*double_wrongly shifted gives/s);
+});
+
+test('no variant of a gradient is called wrong for the rounding of what cancels', async () => {
+  const gpu = await testGpu();
+  const table = configureVariants(gpu, { mode: 'measure', file: join(folder, 'cancelling.json') });
+  const [rows, width] = [16, 96];
+  const input = tensor(gpu, Float32Array.from({ length: rows * width }, (_, i) => Math.sin(i)), [rows, width]);
+  // Of a row's own direction, the gradient of its length 1 is nothing.
+  const program = await Program.record(gpu, () => apply(l2NormalizeBackwardOp, [input, input], { epsilon: 1e-12 })[0]);
+  program.destroy();
+  freeTensor(gpu, input);
+  assert.is(table.chosen.size, 1);
+  const [choice] = Object.values(JSON.parse(readFileSync(join(folder, 'cancelling.json'), 'utf8')).choices as Record<string, MeasuredChoice>);
+  assert.ok(Object.keys(choice.milliseconds).length > 1, 'variants were held against each other');
+  assert.is(choice.wrong, undefined);
 });
 
 test('a remembered choice is used without measuring', async () => {
