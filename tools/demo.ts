@@ -18,6 +18,7 @@ import { writeFileAtomic } from '../src/io/files.ts';
 import { spreadOf, spreadText } from '../src/report/ablation.ts';
 import { table } from '../src/report/table.ts';
 import { type RunConfig, parseRunConfig } from '../src/train/config.ts';
+import { categoryOf } from './dataset/sample.ts';
 import { readSplit } from './dataset/split.ts';
 import { writeDataset } from './dataset/write.ts';
 
@@ -73,7 +74,8 @@ export interface DemoResults {
 
 async function writeData(out: string, part: 'pretraining' | 'zeroShot', { good, perDefect }: DemoSize['training'], { categories: most, pixels }: DemoSize): Promise<Dataset> {
   const { categories: all, defects } = readSplit()[part];
-  const categories = all.slice(0, most);
+  // Things that never look the same twice are for pretraining, which sees more pictures.
+  const categories = all.filter((name) => categoryOf(name).variety !== 'any').slice(0, most);
   const progress = startProgress('image', categories.length * (good + perDefect * defects.length));
   // Training sees no kind of defect that is held out; the test asks for all that its categories have.
   await writeDataset({ out, categories, defects: part === 'pretraining' ? defects : undefined, trainPerCategory: 0, testGood: good, testPerDefect: perDefect, size: pixels, seed: 7, onImage: (path) => progress.step(path) });

@@ -184,12 +184,39 @@ test('an interrupted run goes on with the same bits', async () => {
   assert.ok(existsSync(join(parts, 'loss.svg')));
 });
 
+test('close-ups show some of the defect, and train the positions of a square', async () => {
+  const random = new RandomSource(7);
+  for (let round = 0; round < 10; round++) {
+    for (const { pixels, mask, concept } of images.pairs(random, 6, 24, 'close-up')) {
+      assert.is(pixels.length, 3 * 24 * 24);
+      assert.is(mask.some((share) => share > 0), images.concepts[concept].defect !== 'good');
+    }
+  }
+  const gpu = await testGpu();
+  const folder = join(work, 'close-ups');
+  const training = await clipPretraining(gpu, images, folder, 6, 2, { cut: 'close-up' });
+  const position = training.parameters.get('image/position')!;
+  const before = await readTensor(gpu, position);
+  await pretrain(gpu, training, { out: folder, steps: 1, seed: 2, optimizer: { kind: 'adamw', learningRate: 1e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0, clipNorm: 1 }, warmupSteps: 0, saveEvery: 1, measureEvery: 1 });
+  const after = await readTensor(gpu, position);
+  const { width, imageSize, patchSize } = smallClip.vision;
+  const grid = imageSize / patchSize;
+  const changed = Array.from({ length: 1 + grid * grid }, (_, row) => row).filter((row) => before.slice(row * width, (row + 1) * width).some((value, i) => value !== after[row * width + i]));
+  assert.is(changed[0], 0, 'the class token has a position, too');
+  const patches = changed.slice(1).map((row) => row - 1);
+  const side = Math.sqrt(patches.length);
+  assert.ok(side < grid && patches.length === side ** 2, `${patches.length} patches`);
+  assert.equal(patches, Array.from({ length: side * side }, (_, i) => patches[0] + Math.floor(i / side) * grid + (i % side)));
+  assert.ok((patches[0] % grid) + side <= grid, 'no row of the square goes round the edge');
+  for (const parameter of training.parameters.values()) freeTensor(gpu, parameter);
+});
+
 test('a CLIP that was written is gone on from', async () => {
   const gpu = await testGpu();
   const folder = join(work, 'written');
   const first = await clipPretraining(gpu, images, join(work, 'first'), 6, 2);
   await first.save(folder, {});
-  const second = await clipPretraining(gpu, images, join(work, 'second'), 6, 3, folder);
+  const second = await clipPretraining(gpu, images, join(work, 'second'), 6, 3, { from: folder });
   for (const [name, parameter] of first.parameters) {
     // The Linears of the second loss are thrown away.
     if (name.startsWith('locate')) continue;
@@ -197,7 +224,7 @@ test('a CLIP that was written is gone on from', async () => {
     for (const [i, value] of before.entries()) assert.ok(Math.abs(after[i] - value) <= 2 ** -11 * Math.abs(value) + 1e-7, `${name}: ${value} became ${after[i]}`);
   }
   for (const parameter of [...first.parameters.values(), ...second.parameters.values()]) freeTensor(gpu, parameter);
-  assert.match((await errorOf(() => clipPretraining(gpu, images, join(work, 'third'), 6, 3, join(work, 'nowhere')))).message, /nowhere/);
+  assert.match((await errorOf(() => clipPretraining(gpu, images, join(work, 'third'), 6, 3, { from: join(work, 'nowhere') }))).message, /--from: .*nowhere.*an earlier run/);
 });
 
 test('a batch that cannot be made of pairs is refused', async () => {

@@ -16,6 +16,7 @@ import { granite } from './categories/granite.ts';
 import { hazelnut } from './categories/hazelnut.ts';
 import { knittedFabric } from './categories/knitted_fabric.ts';
 import { leather } from './categories/leather.ts';
+import { cross, disc, knob, panel, prism, rod, shaft } from './categories/machine_parts.ts';
 import { metalNut } from './categories/metal_nut.ts';
 import { perforatedPlate } from './categories/perforated_plate.ts';
 import { screw } from './categories/screw.ts';
@@ -39,14 +40,21 @@ export const categories: readonly Category[] = [
   carpet,
   circuitBoard,
   concrete,
+  cross,
+  disc,
   gear,
   granite,
   hazelnut,
   knittedFabric,
+  knob,
   leather,
   metalNut,
+  panel,
   perforatedPlate,
+  prism,
+  rod,
   screw,
+  shaft,
   tablet,
   tile,
   treadPlate,

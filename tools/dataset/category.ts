@@ -13,6 +13,8 @@ export interface Category {
   /** Folder name; with spaces for underscores it is what a person calls the thing: "metal_nut". */
   readonly name: string;
   readonly kind: 'texture' | 'object';
+  /** Whether its things have nothing but the outline in common. */
+  readonly variety?: 'any';
   /** Kinds of defect that occur on it. */
   readonly defects: readonly DefectKind[];
   readonly light?: LightingWishes;

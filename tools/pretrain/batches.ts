@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { ProcessPool } from '../dataset/pool.ts';
 import { randomFor } from '../dataset/render/numbers.ts';
 import type { DefectKind } from '../dataset/category.ts';
-import type { CaptionedImage, CaptionedImages, PoolOptions } from './images.ts';
+import type { CaptionedImage, CaptionedImages, Cut, PoolOptions } from './images.ts';
 
 /** How a batch is drawn: `CaptionedImages.pairs` or `CaptionedImages.any`. */
 export interface BatchOptions {
@@ -11,6 +11,8 @@ export interface BatchOptions {
   readonly count: number;
   /** Side of the pictures in pixels. */
   readonly size: number;
+  /** What pairs show of a picture; default "whole". */
+  readonly cut?: Cut;
   readonly seed: number;
 }
 
@@ -27,8 +29,8 @@ const mostProcesses = 8;
 const aheadEach = 2;
 
 /** Draws the batch of a step. It depends on seed and step alone. */
-export function drawBatch(images: CaptionedImages, { kind, count, size, seed }: BatchOptions, step: number): CaptionedImage[] {
-  return images[kind](randomFor(seed, 'batch', step), count, size);
+export function drawBatch(images: CaptionedImages, { kind, count, size, cut, seed }: BatchOptions, step: number): CaptionedImage[] {
+  return images[kind](randomFor(seed, 'batch', step), count, size, cut);
 }
 
 /** The batches of one step after the other. Close it, or this process stays alive. */

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../src/errors.ts';
 import { ascending, rankScores, rankingMetrics } from '../../src/eval/ranking.ts';
@@ -21,8 +22,9 @@ import { slice } from '../../src/ops/slice.ts';
 import { reshape } from '../../src/tensor/recording.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { type Tensor, asParameter, emptyTensor, readTensor, sizeOf, tensor, writeTensor } from '../../src/tensor/tensor.ts';
+import { randomFor } from '../dataset/render/numbers.ts';
 import { Batches } from './batches.ts';
-import type { CaptionedImages } from './images.ts';
+import type { CaptionedImages, Cut } from './images.ts';
 import type { Pretraining } from './loop.ts';
 import { StartValues } from './start_values.ts';
 import { learnVocabulary } from './vocabulary.ts';
@@ -58,6 +60,12 @@ const largestLogitScale = Math.log(100);
 const locatingLayers = tapLayers(smallClip.vision.layers);
 const lastLayer = locatingLayers.at(-1)!;
 const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.1, locatingByText: 0.1, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
+
+/**
+ * Side of a close-up in pixels. A defect is small and most of a picture is background: a close-up costs a quarter of the whole picture and
+ * teaches nearly as much. Its patches take the positions of a square of the whole picture's.
+ */
+const closeUpSize = 64;
 
 /** Share of a patch that a defect must cover to be looked for there. */
 const leastCovered = 0.1;
@@ -111,6 +119,19 @@ function freshParameters(gpu: Gpu, config: ClipConfig, specs: ReadonlyMap<string
   return parameters;
 }
 
+function newTokenizer(images: CaptionedImages): string {
+  const { vocabulary, merges } = learnVocabulary(images.allCaptions(), 1500);
+  return `${JSON.stringify(clipTokenizerJson(vocabulary, merges), null, 1)}\n`;
+}
+
+async function earlierTokenizer(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new UserError(`--from: ${file} cannot be read (${(error as Error).message}). It must be a folder that an earlier run of pretraining wrote.`);
+  }
+}
+
 async function earlierParameters(gpu: Gpu, file: string, specs: ReadonlyMap<string, ParameterSpec>): Promise<Map<string, Tensor>> {
   const named = [...specs].map(([name, spec]) => ({ ...spec, name }));
   const checkpoint = await openCheckpoint(file);
@@ -133,22 +154,29 @@ export interface ClipPretraining extends Pretraining {
   save(folder: string, metadata: Readonly<Record<string, string>>): Promise<void>;
 }
 
+/** How a pretraining of the CLIP differs from the usual one. */
+export interface ClipPretrainingOptions {
+  /** What is seen of the pictures: most of them (the default), or close-ups of defects, which are smaller. */
+  readonly cut?: Cut;
+  /** Folder of a CLIP of the same sizes to go on from, with its tokenizer, instead of start values. */
+  readonly from?: string;
+}
+
 /**
  * Sets up contrastive pretraining on captioned images.
  *
  * @param work folder for the tokenizer while training
  * @param batch pictures per step, even: each category's captions are two, and all of them differ in what they say
- * @param from folder of a CLIP of the same sizes and vocabulary to go on from, instead of start values
  */
-export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: string, batch: number, seed: number, from?: string): Promise<ClipPretraining> {
-  const { vocabulary, merges } = learnVocabulary(images.allCaptions(), 1500);
-  const tokenizerJson = `${JSON.stringify(clipTokenizerJson(vocabulary, merges), null, 1)}\n`;
+export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: string, batch: number, seed: number, { cut = 'whole', from }: ClipPretrainingOptions = {}): Promise<ClipPretraining> {
+  const tokenizerJson = from === undefined ? newTokenizer(images) : await earlierTokenizer(join(from, 'tokenizer.json'));
   await writeFileAtomic(join(work, 'tokenizer.json'), tokenizerJson);
   const tokenizer: Tokenizer = await loadTokenizer(work);
   const config: ClipConfig = { ...smallClip, text: { ...smallClip.text, vocabulary: tokenizer.vocabularySize, endOfText: tokenizer.endId } };
   if (batch % 2 || batch > 2 * images.subjects.length) throw new UserError(`--batch ${batch}: it must be even, and at most ${2 * images.subjects.length}: two for each category`);
+  const size = cut === 'whole' ? config.vision.imageSize : closeUpSize;
   const random = new RandomSource(seed);
-  const batches = new Batches(images, { kind: 'pairs', count: batch, size: smallClip.vision.imageSize, seed });
+  const batches = new Batches(images, { kind: 'pairs', count: batch, size, cut, seed });
   const specs = clipSpecs(config);
   const parameters = from === undefined ? freshParameters(gpu, config, specs, random) : await earlierParameters(gpu, join(from, 'model.safetensors'), specs);
   const { width, patchSize } = config.vision;
@@ -165,11 +193,11 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
     put('joint.bias', [2], () => 0);
   }
   const [image, text] = towers.map((tower) => new Map([...parameters].filter(([name]) => name.startsWith(`${tower}/`)).map(([name, value]) => [name.slice(tower.length + 1), value])));
-  const size = config.vision.imageSize;
   const pixels = emptyTensor(gpu, [batch, 3, size, size], 'f32', 'images');
   const ids = emptyTensor(gpu, [batch, trainedContext], 'u32', 'token ids');
   const ends = emptyTensor(gpu, [batch], 'u32', 'end of text');
-  const grid = size / patchSize;
+  const [grid, wholeGrid] = [size / patchSize, pretrainedGrid(config)];
+  const places = emptyTensor(gpu, [1 + grid * grid], 'u32', 'rows of the position embedding');
   const patches = batch * grid * grid;
   const target = emptyTensor(gpu, [patches], 'u32', 'patches with a defect');
   let isHurt = new Uint32Array(patches);
@@ -180,8 +208,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
     parameters: new Map([...parameters, ...locating]),
     lossWeights,
     record() {
-      const tower = imageTower(config, image);
-      if (tower.grid !== pretrainedGrid(config)) throw new Error('the tower is trained at its own image size');
+      const tower = imageTower(config, new Map([...image, ['position', embedding(places, image.get('position')!)]]));
       const { taps, tokens } = runImageTower(tower, embedImage(tower, pixels), locatingLayers);
       const shortText = new Map(text);
       shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
@@ -198,6 +225,10 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
     },
     async writeBatch(step) {
       const pairs = await batches.batch(step);
+      const place = randomFor(seed, 'place', step);
+      const [left, top] = [0, 1].map(() => place.integer(0, wholeGrid - grid));
+      const rows = Array.from({ length: grid * grid }, (_, i) => 1 + (top + Math.floor(i / grid)) * wholeGrid + left + (i % grid));
+      writeTensor(gpu, places, Uint32Array.from([0, ...rows]));
       const values = new Float32Array(batch * 3 * size * size);
       const tokenIds = new Uint32Array(batch * trainedContext);
       const endPositions: number[] = [];
@@ -251,7 +282,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       await writeSafetensors(join(folder, 'model.safetensors'), stored.map(({ name, shape, data }) => ({ name, shape, data, dtype: name === 'logit_scale' ? ('F32' as const) : ('F16' as const) })), { format: 'pt', ...metadata });
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(clipConfigJson(config), null, 2)}\n`);
       await writeFileAtomic(join(folder, 'tokenizer.json'), tokenizerJson);
-      await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify({ image_processor_type: 'CLIPImageProcessor', image_mean: mean, image_std: std, size: { shortest_edge: size }, crop_size: { height: size, width: size }, resample: 3, do_resize: true, do_center_crop: true, do_normalize: true, do_rescale: true, do_convert_rgb: true, rescale_factor: 1 / 255 }, null, 2)}\n`);
+      await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify({ image_processor_type: 'CLIPImageProcessor', image_mean: mean, image_std: std, size: { shortest_edge: config.vision.imageSize }, crop_size: { height: config.vision.imageSize, width: config.vision.imageSize }, resample: 3, do_resize: true, do_center_crop: true, do_normalize: true, do_rescale: true, do_convert_rgb: true, rescale_factor: 1 / 255 }, null, 2)}\n`);
     },
   };
 }

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type DeviceFlags, gpuOptions, variantPolicy, wholeNumber, withDevice } from '../../src/cli/options.ts';
+import { type DeviceFlags, gpuOptions, numberBetween, variantPolicy, wholeNumber, withDevice } from '../../src/cli/options.ts';
 import { UserError } from '../../src/errors.ts';
 import { Gpu } from '../../src/gpu/device.ts';
 import { writeFileAtomic } from '../../src/io/files.ts';
@@ -18,7 +18,9 @@ interface Flags extends DeviceFlags {
   readonly steps: number;
   readonly batch?: number;
   readonly perConcept: number;
+  readonly closeUp?: boolean;
   readonly from?: string;
+  readonly learningRate?: number;
   readonly saveEvery: number;
   readonly seed: number;
 }
@@ -35,6 +37,7 @@ const recipes = { clip: { batch: 8, learningRate: 5e-4 }, resnet: { batch: 36, l
 async function main(model: string, flags: Flags): Promise<void> {
   if (model !== 'clip' && model !== 'resnet') throw new UserError(`there is no model "${model}" to pretrain; there are clip and resnet`);
   if (flags.from !== undefined && model !== 'clip') throw new UserError('--from is for the CLIP alone');
+  if (flags.closeUp && model !== 'clip') throw new UserError('--close-up is for the CLIP alone');
   const images = await CaptionedImages.render(pretrainingSubjects(), { perConcept: flags.perConcept, size: pictureSize, seed: flags.seed, work: flags.work });
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
@@ -44,12 +47,12 @@ async function main(model: string, flags: Flags): Promise<void> {
     const batch = flags.batch ?? usual;
     // A run that goes on draws other pictures than the one before it.
     const seed = flags.from === undefined ? flags.seed : flags.seed + 1;
-    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, seed, flags.from) : resnetPretraining(gpu, images, resnetSize, batch, seed);
+    const training = model === 'clip' ? await clipPretraining(gpu, images, work, batch, seed, { cut: flags.closeUp ? 'close-up' : 'whole', from: flags.from }) : resnetPretraining(gpu, images, resnetSize, batch, seed);
     await pretrain(gpu, training, {
       out: work,
       steps: flags.steps,
       seed,
-      optimizer: { kind: 'adamw', learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
+      optimizer: { kind: 'adamw', learningRate: flags.learningRate ?? learningRate, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0.05, clipNorm: 1 },
       warmupSteps: Math.round(flags.steps / 20),
       saveEvery: flags.saveEvery,
       measureEvery: 10,
@@ -75,7 +78,9 @@ const command = withDevice(
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
     .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
+    .option('--close-up', 'train the CLIP on close-ups of defects, at a quarter of the cost of whole pictures')
     .option('--from <folder>', 'a CLIP that an earlier run made, to go on from')
+    .option('--learning-rate <rate>', `largest learning rate (default: ${recipes.clip.learningRate}; of the ResNet ${recipes.resnet.learningRate})`, numberBetween(0, 1))
     .option('--save-every <n>', 'updates after which everything is saved to go on from', wholeNumber(1), 100)
     .option('--seed <n>', 'seed of everything', wholeNumber(0), 1),
 ).action(main);
