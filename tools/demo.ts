@@ -75,7 +75,7 @@ export interface DemoResults {
 async function writeData(out: string, part: 'pretraining' | 'zeroShot', { good, perDefect }: DemoSize['training'], { categories: most, pixels }: DemoSize): Promise<Dataset> {
   const { categories: all, defects } = readSplit()[part];
   // Things that never look the same twice are for pretraining, which sees more pictures.
-  const categories = all.filter((name) => categoryOf(name).variety !== 'any').slice(0, most);
+  const categories = all.filter((name) => !categoryOf(name).varied).slice(0, most);
   const progress = startProgress('image', categories.length * (good + perDefect * defects.length));
   // Training sees no kind of defect that is held out; the test asks for all that its categories have.
   await writeDataset({ out, categories, defects: part === 'pretraining' ? defects : undefined, trainPerCategory: 0, testGood: good, testPerDefect: perDefect, size: pixels, seed: 7, onImage: (path) => progress.step(path) });

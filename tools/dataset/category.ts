@@ -14,7 +14,7 @@ export interface Category {
   readonly name: string;
   readonly kind: 'texture' | 'object';
   /** Whether its things have nothing but the outline in common. */
-  readonly variety?: 'any';
+  readonly varied?: boolean;
   /** Kinds of defect that occur on it. */
   readonly defects: readonly DefectKind[];
   readonly light?: LightingWishes;

@@ -179,7 +179,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const batches = new Batches(images, { kind: 'pairs', count: batch, size, cut, seed });
   const specs = clipSpecs(config);
   const parameters = from === undefined ? freshParameters(gpu, config, specs, random) : await earlierParameters(gpu, join(from, 'model.safetensors'), specs);
-  const { width, patchSize } = config.vision;
+  const { width, patchSize, imageSize } = config.vision;
   const locating = new Map<string, Tensor>();
   for (const layer of locatingLayers) {
     const put = (name: string, shape: readonly number[], value: () => number): void =>
@@ -282,7 +282,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       await writeSafetensors(join(folder, 'model.safetensors'), stored.map(({ name, shape, data }) => ({ name, shape, data, dtype: name === 'logit_scale' ? ('F32' as const) : ('F16' as const) })), { format: 'pt', ...metadata });
       await writeFileAtomic(join(folder, 'config.json'), `${JSON.stringify(clipConfigJson(config), null, 2)}\n`);
       await writeFileAtomic(join(folder, 'tokenizer.json'), tokenizerJson);
-      await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify({ image_processor_type: 'CLIPImageProcessor', image_mean: mean, image_std: std, size: { shortest_edge: config.vision.imageSize }, crop_size: { height: config.vision.imageSize, width: config.vision.imageSize }, resample: 3, do_resize: true, do_center_crop: true, do_normalize: true, do_rescale: true, do_convert_rgb: true, rescale_factor: 1 / 255 }, null, 2)}\n`);
+      await writeFileAtomic(join(folder, 'preprocessor_config.json'), `${JSON.stringify({ image_processor_type: 'CLIPImageProcessor', image_mean: mean, image_std: std, size: { shortest_edge: imageSize }, crop_size: { height: imageSize, width: imageSize }, resample: 3, do_resize: true, do_center_crop: true, do_normalize: true, do_rescale: true, do_convert_rgb: true, rescale_factor: 1 / 255 }, null, 2)}\n`);
     },
   };
 }

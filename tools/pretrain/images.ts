@@ -76,8 +76,8 @@ interface Crop {
 /** Smallest share of a picture's side that is cut out: things and defects stay about as large as they are where defects are looked for. */
 const smallestCrop = 0.75;
 
-/** A close-up shows about half of a picture's side: what it shows is as large in pixels as in the whole picture. */
-const closeUp = { share: 0.5, smallest: 0.75, largest: 1.2 } as const;
+/** Sides of what a close-up shows, as shares of its own: things are about as large in pixels as in the whole picture. */
+const closeUp = { smallest: 0.75, largest: 1.2 } as const;
 
 /** What is cut out of a picture: most of it with all of the defect, or a close-up of the defect, which need not show all of it. */
 export type Cut = 'whole' | 'close-up';
@@ -198,14 +198,14 @@ export class CaptionedImages {
    */
   pairs(random: RandomSource, count: number, size: number, cut: Cut = 'whole'): CaptionedImage[] {
     // Every other pair is of things that never look the same twice.
-    const [same, varied] = [false, true].map((any) => random.shuffled(this.subjects.flatMap(({ category }, i) => ((category.variety === 'any') === any ? [i] : []))));
+    const [same, varied] = [false, true].map((isVaried) => random.shuffled(this.subjects.flatMap(({ category }, i) => (Boolean(category.varied) === isVaried ? [i] : []))));
     const order = Array.from({ length: Math.max(same.length, varied.length) }, (_, i) => [...same.slice(i, i + 1), ...varied.slice(i, i + 1)]).flat();
     return order.slice(0, count / 2).flatMap((place) => {
       const { category, defects } = this.subjects[place];
       const good = this.#goodOf(category);
       const abnormal = good + random.integer(1, defects.length);
       const [whole, hurt] = [this.#drawPicture(random, good), this.#drawHurt(random, abnormal)];
-      const crop = cut === 'whole' ? this.#crop(random, hurt) : this.#closeUp(random, hurt);
+      const crop = cut === 'whole' ? this.#crop(random, hurt) : this.#closeUp(random, hurt, size);
       return [this.#captioned(random, good, whole, crop, size), this.#captioned(random, abnormal, hurt, crop, size)];
     });
   }
@@ -282,11 +282,11 @@ export class CaptionedImages {
   }
 
   /** A square round a pixel of the defect, which is anywhere in it. */
-  #closeUp(random: RandomSource, { mask }: Picture): Crop {
+  #closeUp(random: RandomSource, { mask }: Picture, size: number): Crop {
     const all = this.options.size;
     const hurt = [...mask.keys()].filter((pixel) => mask[pixel]);
     const pixel = hurt[random.integer(0, hurt.length - 1)];
-    const side = all * closeUp.share * random.uniform(closeUp.smallest, closeUp.largest);
+    const side = Math.min(all, size * random.uniform(closeUp.smallest, closeUp.largest));
     const start = (at: number): number => Math.max(0, Math.min(all - side, at - side * random.uniform(0.1, 0.9)));
     return { left: start(pixel % all), top: start(Math.floor(pixel / all)), side };
   }

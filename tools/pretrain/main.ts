@@ -42,7 +42,8 @@ async function main(model: string, flags: Flags): Promise<void> {
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     configureVariants(gpu, variantPolicy(flags));
-    const work = join(flags.work, flags.from === undefined ? model : `${model}-continued`);
+    // Runs of different kinds go on each from its own state.
+    const work = join(flags.work, `${model}${flags.closeUp ? '-close-up' : ''}${flags.from === undefined ? '' : '-continued'}`);
     const { learningRate, batch: usual } = recipes[model];
     const batch = flags.batch ?? usual;
     // A run that goes on draws other pictures than the one before it.

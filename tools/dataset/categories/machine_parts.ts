@@ -129,7 +129,7 @@ function drawRow(stage: Stage, long: boolean, width: number, main: Material): Ro
 const machinePart = (shape: Shape): Category => ({
   name: shape,
   kind: 'object',
-  variety: 'any',
+  varied: true,
   defects: ['missing_part', 'misplaced_part', 'scratch', 'crack', 'hole', 'dent', 'stain', 'broken_edge', 'colour_change', 'foreign_fibre'],
   build(stage) {
     const { surface, random, noise } = stage;
