@@ -184,7 +184,7 @@ test('an interrupted run goes on with the same bits', async () => {
   assert.ok(existsSync(join(parts, 'loss.svg')));
 });
 
-test('close-ups show some of the defect, and train the positions of a square', async () => {
+test('close-ups show some of the defect, and train the image tower alone, with the positions of a square', async () => {
   const random = new RandomSource(7);
   for (let round = 0; round < 10; round++) {
     for (const { pixels, mask, concept } of images.pairs(random, 6, 24, 'close-up')) {
@@ -197,7 +197,13 @@ test('close-ups show some of the defect, and train the positions of a square', a
   const training = await clipPretraining(gpu, images, folder, 6, 2, { cut: 'close-up' });
   const position = training.parameters.get('image/position')!;
   const before = await readTensor(gpu, position);
+  const values = async (): Promise<Map<string, Float32Array>> => new Map(await Promise.all([...training.parameters].map(async ([name, parameter]) => [name, await readTensor(gpu, parameter)] as const)));
+  const start = await values();
   await pretrain(gpu, training, { out: folder, steps: 1, seed: 2, optimizer: { kind: 'adamw', learningRate: 1e-3, beta1: 0.9, beta2: 0.98, epsilon: 1e-6, weightDecay: 0, clipNorm: 1 }, warmupSteps: 0, saveEvery: 1, measureEvery: 1 });
+  // What no loss depends on would only decay.
+  for (const [name, value] of await values()) assert.not.equal(value, start.get(name), name);
+  assert.not.ok([...training.parameters.keys()].some((name) => /text|token|logit_scale|projection|joint/.test(name)));
+  assert.ok(training.parameters.has('image/layer 8/fc2.weight'));
   const after = await readTensor(gpu, position);
   const { width, imageSize, patchSize } = smallClip.vision;
   const grid = imageSize / patchSize;

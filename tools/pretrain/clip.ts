@@ -59,7 +59,13 @@ const largestLogitScale = Math.log(100);
  */
 const locatingLayers = tapLayers(smallClip.vision.layers);
 const lastLayer = locatingLayers.at(-1)!;
-const lossWeights: Readonly<Record<string, number>> = { contrastive: 0.1, locatingByText: 0.1, ...Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length])) };
+const locatingWeights: Readonly<Record<string, number>> = Object.fromEntries(locatingLayers.map((layer) => [`locating${layer}`, 1 / locatingLayers.length]));
+
+/** Weights of the losses on whole pictures and on close-ups: what a caption names need not be in a close-up, so that there is no text there. */
+const lossWeights: Readonly<Record<Cut, Readonly<Record<string, number>>>> = { whole: { contrastive: 0.1, locatingByText: 0.1, ...locatingWeights }, 'close-up': locatingWeights };
+
+/** Parameters that only products with texts depend on. Close-ups leave them as they are. */
+const ofTexts = /^(text\/|token$|logit_scale$|image\/(norm_post\.|projection$)|locate \d+\/joint\.)/;
 
 /**
  * Side of a close-up in pixels. A defect is small and most of a picture is background: a close-up costs a quarter of the whole picture and
@@ -205,23 +211,24 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const meanOfStates = tensor(gpu, Array.from({ length: 2 * batch }, (_, i) => (i % 2 === Math.floor(i / batch) ? 2 / batch : 0)), [2, batch], 'f32', 'mean of states');
   return {
     name: 'CLIP pretraining',
-    parameters: new Map([...parameters, ...locating]),
-    lossWeights,
+    parameters: new Map([...parameters, ...locating].filter(([name]) => cut === 'whole' || !ofTexts.test(name))),
+    lossWeights: lossWeights[cut],
     record() {
       const tower = imageTower(config, new Map([...image, ['position', embedding(places, image.get('position')!)]]));
       const { taps, tokens } = runImageTower(tower, embedImage(tower, pixels), locatingLayers);
+      const parameter = (layer: number, name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
+      const normed = locatingLayers.map((layer, i) => layerNorm(reshape(taps[i], [patches, width]), parameter(layer, 'norm.weight'), parameter(layer, 'norm.bias')));
+      const logits = locatingLayers.map((layer, i) => gemm(normed[i], parameter(layer, 'weight'), { bias: parameter(layer, 'bias') }));
+      const located = Object.fromEntries(locatingLayers.map((layer, i) => [`locating${layer}`, crossEntropy(logits[i], target)]));
+      if (cut === 'close-up') return { losses: located, outputs: logits };
       const shortText = new Map(text);
       shortText.set('position', slice(text.get('position')!, 0, 0, trainedContext));
       const texts = runTextTower({ config, parameters: shortText }, embedding(ids, parameters.get('token')!), ends);
       const [images, words] = [l2Normalize(projectImage(tower, tokens)), l2Normalize(texts)];
       const states = gemm(meanOfStates, words);
-      const parameter = (layer: number, name: string): Tensor => locating.get(`locate ${layer}/${name}`)!;
-      const normed = locatingLayers.map((layer, i) => layerNorm(reshape(taps[i], [patches, width]), parameter(layer, 'norm.weight'), parameter(layer, 'norm.bias')));
-      const logits = locatingLayers.map((layer, i) => gemm(normed[i], parameter(layer, 'weight'), { bias: parameter(layer, 'bias') }));
       const byText = gemm(normed.at(-1)!, gemm(parameter(lastLayer, 'joint.weight'), states, { transposeB: true }), { bias: parameter(lastLayer, 'joint.bias') });
       const contrastive = contrastiveLoss(images, words, reshape(parameters.get('logit_scale')!, [1]));
-      const located = locatingLayers.map((layer, i) => [`locating${layer}`, crossEntropy(logits[i], target)] as const);
-      return { losses: { contrastive, locatingByText: crossEntropy(byText, target), ...Object.fromEntries(located) }, outputs: [images, words, states, ...logits] };
+      return { losses: { contrastive, locatingByText: crossEntropy(byText, target), ...located }, outputs: [...logits, images, words, states] };
     },
     async writeBatch(step) {
       const pairs = await batches.batch(step);
@@ -253,7 +260,15 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const logitScale = parameters.get('logit_scale')!;
       if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);
     },
-    measure([imageRows, textRows, states, ...logits]) {
+    measure(outputs): Readonly<Record<string, number>> {
+      const logits = outputs.slice(0, locatingLayers.length);
+      // Score of a patch: how much likelier a defect is than none, over all layers.
+      const scores: readonly number[][] = [[], []];
+      isHurt.forEach((hurt, patch) => scores[hurt].push(logits.reduce((sum, all) => sum + all[2 * patch + 1] - all[2 * patch], 0)));
+      const ranking = rankScores(ascending(Float32Array.from(scores[1])), ascending(Float32Array.from(scores[0])));
+      const patchAuroc = rankingMetrics(ranking)?.auroc ?? Number.NaN;
+      if (cut === 'close-up') return { patchAuroc };
+      const [imageRows, textRows, states] = outputs.slice(locatingLayers.length);
       let hits = 0;
       let defectHits = 0;
       for (let i = 0; i < batch; i++) {
@@ -263,15 +278,11 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
         // The other of the pair shows the same category, with a defect where this one has none.
         if (similarities[i] > similarities[i ^ 1]) defectHits++;
       }
-      // Score of a patch: how much likelier a defect is than none, over all layers.
-      const scores: readonly number[][] = [[], []];
-      isHurt.forEach((hurt, patch) => scores[hurt].push(logits.reduce((sum, all) => sum + all[2 * patch + 1] - all[2 * patch], 0)));
-      const ranking = rankScores(ascending(Float32Array.from(scores[1])), ascending(Float32Array.from(scores[0])));
       return {
         imageToTextAccuracy: hits / batch,
         normalOrAbnormalAccuracy: defectHits / batch,
         stateCosine: cosine(states.subarray(0, config.jointWidth), states.subarray(config.jointWidth)),
-        patchAuroc: rankingMetrics(ranking)?.auroc ?? Number.NaN,
+        patchAuroc,
       };
     },
     async save(folder, metadata) {

@@ -64,7 +64,7 @@ async function main(model: string, flags: Flags): Promise<void> {
     const earlier = flags.from === undefined ? undefined : join(flags.from, 'log.jsonl');
     const before = earlier !== undefined && existsSync(earlier) ? readFileSync(earlier, 'utf8') : '';
     const lines = readFileSync(join(work, 'log.jsonl'), 'utf8').split('\n');
-    await writeFileAtomic(join(flags.out, 'log.jsonl'), before + lines.filter((line) => /accuracy/i.test(line)).join('\n') + '\n');
+    await writeFileAtomic(join(flags.out, 'log.jsonl'), before + lines.filter((line) => /accuracy|auroc/i.test(line)).join('\n') + '\n');
   } finally {
     gpu.close();
   }
@@ -79,7 +79,7 @@ const command = withDevice(
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
     .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
-    .option('--close-up', 'train the CLIP on close-ups of defects, at a quarter of the cost of whole pictures')
+    .option('--close-up', 'train what locates defects in the CLIP, on close-ups of them, at a fifth of the cost of whole pictures; texts and projections stay as they are')
     .option('--from <folder>', 'a CLIP that an earlier run made, to go on from')
     .option('--learning-rate <rate>', `largest learning rate (default: ${recipes.clip.learningRate}; of the ResNet ${recipes.resnet.learningRate})`, numberBetween(0, 1))
     .option('--save-every <n>', 'updates after which everything is saved to go on from', wholeNumber(1), 100)
