@@ -79,7 +79,7 @@ const command = withDevice(
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
     .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
-    .option('--close-up', 'train what locates defects in the CLIP, on close-ups of them, at a fifth of the cost of whole pictures; texts and projections stay as they are')
+    .option('--close-up', 'train what locates defects in the CLIP, on close-ups of them, at a quarter of the cost of whole pictures; texts and projections stay as they are')
     .option('--from <folder>', 'a CLIP that an earlier run made, to go on from')
     .option('--learning-rate <rate>', `largest learning rate (default: ${recipes.clip.learningRate}; of the ResNet ${recipes.resnet.learningRate})`, numberBetween(0, 1))
     .option('--save-every <n>', 'updates after which everything is saved to go on from', wholeNumber(1), 100)
