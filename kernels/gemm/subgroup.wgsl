@@ -10,9 +10,11 @@
 //
 // One workgroup is one subgroup and makes a tile of WIDTH x WIDTH. For each step of K every lane loads one vec4 of either
 // operand: four rows of a and four columns of b. Each lane's rows then reach all lanes by broadcast, so that 2 loads feed
-// WIDTH * 4 multiply-adds per lane. vec4, because its four elements share the mask's branch and most of the address. One
-// step of K at a time and one vec4 of each operand, because the loop has to fit into the CPU's decoded-instruction cache;
-// unrolled further or with more columns it gains little, compiles much longer, and falls off that edge on some CPUs.
+// WIDTH * 4 multiply-adds per lane. vec4, because its four elements share the mask's branch and most of the address.
+//
+// The sums are more than a CPU has registers: each time that one is added to, it is loaded, blended with what the loop's mask
+// keeps, and stored. Hence two steps of K at a time, added to a sum at once; four gain nothing more and make the loop larger
+// than the CPU's cache of decoded instructions. Where K is odd, the last second step is zeros.
 //
 // Tiles below one another are neighbours in dispatch order, so that their panel of b stays in the cache.
 //
@@ -56,13 +58,13 @@ override LANES: u32 = 8;
 // One vec4 of sums per row of the tile; an array of a function cannot have an override size, so this is the larger tile's.
 alias Sums = array<vec4f, 32>;
 
-// What the four rows of one lane add to their sums.
-fn add_rows(sums: ptr<function, Sums>, lane: u32, rows: vec4f, columns: vec4f) {
+// What the four rows of one lane add to their sums in two steps of K, of which the second may be zeros.
+fn add_rows(sums: ptr<function, Sums>, lane: u32, rows: mat2x4f, columns: mat2x4f) {
   let r = lane * 4;
-  (*sums)[r] += rows.x * columns;
-  (*sums)[r + 1] += rows.y * columns;
-  (*sums)[r + 2] += rows.z * columns;
-  (*sums)[r + 3] += rows.w * columns;
+  (*sums)[r] += rows[0].x * columns[0] + rows[1].x * columns[1];
+  (*sums)[r + 1] += rows[0].y * columns[0] + rows[1].y * columns[1];
+  (*sums)[r + 2] += rows[0].z * columns[0] + rows[1].z * columns[1];
+  (*sums)[r + 3] += rows[0].w * columns[0] + rows[1].w * columns[1];
 }
 
 fn store(row: u32, column: u32, sum: vec4f) {
@@ -105,21 +107,22 @@ fn main(
   var sums: Sums;
   var i = row_tile * params.a_panel + lane;
   var j = column_tile * params.b_panel + lane;
-  for (var depth = 0u; depth < params.k; depth++) {
-    let rows = a[i];
-    let columns = b[j];
-    i += params.a_step;
-    j += params.b_step;
+  for (var depth = 0u; depth < params.k; depth += 2) {
+    let both = depth + 1 < params.k;
+    let rows = mat2x4f(a[i], select(vec4f(), a[i + params.a_step], both));
+    let columns = mat2x4f(b[j], select(vec4f(), b[j + params.b_step], both));
+    i += 2 * params.a_step;
+    j += 2 * params.b_step;
     // The lane of a broadcast must be a constant, hence no loop.
-    add_rows(&sums, 0, subgroupBroadcast(rows, 0), columns);
-    add_rows(&sums, 1, subgroupBroadcast(rows, 1), columns);
-    add_rows(&sums, 2, subgroupBroadcast(rows, 2), columns);
-    add_rows(&sums, 3, subgroupBroadcast(rows, 3), columns);
+    add_rows(&sums, 0, mat2x4f(subgroupBroadcast(rows[0], 0), subgroupBroadcast(rows[1], 0)), columns);
+    add_rows(&sums, 1, mat2x4f(subgroupBroadcast(rows[0], 1), subgroupBroadcast(rows[1], 1)), columns);
+    add_rows(&sums, 2, mat2x4f(subgroupBroadcast(rows[0], 2), subgroupBroadcast(rows[1], 2)), columns);
+    add_rows(&sums, 3, mat2x4f(subgroupBroadcast(rows[0], 3), subgroupBroadcast(rows[1], 3)), columns);
     if (LANES > 4) {
-      add_rows(&sums, 4, subgroupBroadcast(rows, 4), columns);
-      add_rows(&sums, 5, subgroupBroadcast(rows, 5), columns);
-      add_rows(&sums, 6, subgroupBroadcast(rows, 6), columns);
-      add_rows(&sums, 7, subgroupBroadcast(rows, 7), columns);
+      add_rows(&sums, 4, mat2x4f(subgroupBroadcast(rows[0], 4), subgroupBroadcast(rows[1], 4)), columns);
+      add_rows(&sums, 5, mat2x4f(subgroupBroadcast(rows[0], 5), subgroupBroadcast(rows[1], 5)), columns);
+      add_rows(&sums, 6, mat2x4f(subgroupBroadcast(rows[0], 6), subgroupBroadcast(rows[1], 6)), columns);
+      add_rows(&sums, 7, mat2x4f(subgroupBroadcast(rows[0], 7), subgroupBroadcast(rows[1], 7)), columns);
     }
   }
   // What lies outside the matrices was computed from whatever the loads gave, and is dropped here.
