@@ -10,20 +10,20 @@ const RELU = 3u;
 // Slope below zero of LeakyReLU, torch.nn.LeakyReLU's default.
 const LEAKY_SLOPE = 0.01;
 
-fn sigmoid(x: f32) -> f32 {
+fn sigmoid(x: vec4f) -> vec4f {
   return 1.0 / (1.0 + exp(-x));
 }
 
-fn activated(x: f32, kind: u32) -> f32 {
+fn activated4(x: vec4f, kind: u32) -> vec4f {
   switch kind {
     case QUICK_GELU: {
       return x * sigmoid(1.702 * x);
     }
     case LEAKY_RELU: {
-      return select(LEAKY_SLOPE * x, x, x > 0.0);
+      return select(LEAKY_SLOPE * x, x, x > vec4f());
     }
     case RELU: {
-      return max(x, 0.0);
+      return max(x, vec4f());
     }
     default: {
       return x;
@@ -31,25 +31,30 @@ fn activated(x: f32, kind: u32) -> f32 {
   }
 }
 
-fn activated4(x: vec4f, kind: u32) -> vec4f {
-  return vec4f(activated(x.x, kind), activated(x.y, kind), activated(x.z, kind), activated(x.w, kind));
+// One element alone: compilers drop the arithmetic of elements that nobody reads.
+fn activated(x: f32, kind: u32) -> f32 {
+  return activated4(vec4f(x), kind).x;
 }
 
-// Derivative at x.
-fn activation_slope(x: f32, kind: u32) -> f32 {
+// Derivatives at x.
+fn activation_slope4(x: vec4f, kind: u32) -> vec4f {
   switch kind {
     case QUICK_GELU: {
       let s = sigmoid(1.702 * x);
       return s * (1.0 + 1.702 * x * (1.0 - s));
     }
     case LEAKY_RELU: {
-      return select(LEAKY_SLOPE, 1.0, x > 0.0);
+      return select(vec4f(LEAKY_SLOPE), vec4f(1), x > vec4f());
     }
     case RELU: {
-      return select(0.0, 1.0, x > 0.0);
+      return select(vec4f(), vec4f(1), x > vec4f());
     }
     default: {
-      return 1.0;
+      return vec4f(1);
     }
   }
+}
+
+fn activation_slope(x: f32, kind: u32) -> f32 {
+  return activation_slope4(vec4f(x), kind).x;
 }

@@ -1,4 +1,4 @@
-import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type Variant, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 
@@ -12,29 +12,36 @@ interface ActivationAttributes {
   readonly kind: Activation;
 }
 
+/**
+ * @param kernel path of the kernel for single elements; the one for four has "_vectors" behind it
+ * @param bindings the kernel's names of the inputs, in order, then of the output
+ */
+function variants(kernel: string, bindings: readonly string[]): Variant<ActivationAttributes>[] {
+  const variant = (path: string, width: number): Variant<ActivationAttributes>['kernels'] => ({ inputs, outputs: [output], attributes: { kind } }) => [
+    {
+      kernel: path,
+      conditions: { f16: output.dtype === 'f16' },
+      bindings: Object.fromEntries(bindings.map((name, i) => [name, inputs[i] ?? output])),
+      params: { size: output.size / width, kind: activationKinds[kind] },
+      workgroups: foldWorkgroups(Math.ceil(output.size / width / 64)),
+    },
+  ];
+  return [
+    { name: 'vectors', purpose: 'four elements per invocation', supports: ({ outputs: [output] }) => output.size % 4 === 0, kernels: variant(`${kernel}_vectors`, 4) },
+    { name: 'elementwise', purpose: 'one element per invocation: any size', kernels: variant(kernel, 1) },
+  ];
+}
+
 export const activationOp = defineOp<ActivationAttributes>({
   name: 'activation',
   inputNames: ['input'],
   outputs: ([input]) => [{ shape: input!.shape, dtype: input!.dtype }],
-  variants: [
-    {
-      name: 'elementwise',
-      kernels: ({ inputs: [input], outputs: [output], attributes: { kind } }) => [
-        {
-          kernel: 'elementwise/activation',
-          conditions: { f16: input!.dtype === 'f16' },
-          bindings: { input: input!, output },
-          params: { size: output.size, kind: activationKinds[kind] },
-          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
-        },
-      ],
-    },
-  ],
+  variants: variants('elementwise/activation', ['input', 'output']),
   cost: (inputs, outputs) => ({ flops: 6 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(activationBackwardOp, [input, gradient], attributes),
   sizes: {
     names: ['rows', 'width'],
-    small: [[3, 37]],
+    small: [[3, 36], [3, 37]],
     case: (rows, width) => ({ inputs: [f32(rows, width)], attributes: { kind: 'quick_gelu' } }),
   },
   benchCases: [{ name: 'ViT-L/14-518 mlp', inputs: [{ shape: [1, 1370, 4096], dtype: 'f32' }], attributes: { kind: 'quick_gelu' } }],
@@ -51,24 +58,11 @@ export const activationBackwardOp = defineOp<ActivationAttributes>({
     }
     return [{ shape: input!.shape, dtype: input!.dtype }];
   },
-  variants: [
-    {
-      name: 'elementwise',
-      kernels: ({ inputs: [input, gradient], outputs: [output], attributes: { kind } }) => [
-        {
-          kernel: 'elementwise/activation_backward',
-          conditions: { f16: input!.dtype === 'f16' },
-          bindings: { input: input!, output_gradient: gradient!, input_gradient: output },
-          params: { size: output.size, kind: activationKinds[kind] },
-          workgroups: foldWorkgroups(Math.ceil(output.size / 64)),
-        },
-      ],
-    },
-  ],
+  variants: variants('elementwise/activation_backward', ['input', 'output_gradient', 'input_gradient']),
   cost: (inputs, outputs) => ({ flops: 9 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   sizes: {
     names: ['rows', 'width'],
-    small: [[3, 37]],
+    small: [[3, 36], [3, 37]],
     case: (rows, width) => ({ inputs: [f32(rows, width), f32(rows, width)], attributes: { kind: 'quick_gelu' } }),
   },
   benchCases: [

@@ -164,6 +164,7 @@ function panelsOf(call: OpCall<GemmAttributes>, operand: Tensor, rows: number, d
   if (depthFirst && operand.dtype === 'f32' && rows % 4 === 0) return { tensor: operand, step: rows / 4, panel: width / 4, pack: [] };
   const tensor = call.scratch([Math.ceil(rows / width), depth, width], 'f32');
   const size = tensor.size / 4;
+  const blocks = !depthFirst && depth % 4 === 0;
   return {
     tensor,
     step: width / 4,
@@ -171,11 +172,11 @@ function panelsOf(call: OpCall<GemmAttributes>, operand: Tensor, rows: number, d
     pack: [
       {
         kernel: 'gemm/pack',
-        conditions: { f16: operand.dtype === 'f16' },
+        conditions: { f16: operand.dtype === 'f16', blocks },
         constants: { WIDTH: width },
         bindings: { source: operand, panel: tensor },
         params: { rows, depth, row_stride: depthFirst ? 1 : depth, depth_stride: depthFirst ? rows : 1, size },
-        workgroups: foldWorkgroups(Math.ceil(size / 64)),
+        workgroups: foldWorkgroups(Math.ceil(size / (blocks ? 4 : 1) / 64)),
       },
     ],
   };
