@@ -13,10 +13,11 @@ interface ActivationAttributes {
 }
 
 /**
- * @param kernel path of the kernel for single elements; the one for four has "_vectors" behind it
+ * @param vectors path of the kernel that takes four elements at a time
+ * @param elementwise path of the kernel that takes one
  * @param bindings the kernel's names of the inputs, in order, then of the output
  */
-function variants(kernel: string, bindings: readonly string[]): Variant<ActivationAttributes>[] {
+function variants(vectors: string, elementwise: string, bindings: readonly string[]): Variant<ActivationAttributes>[] {
   const variant = (path: string, width: number): Variant<ActivationAttributes>['kernels'] => ({ inputs, outputs: [output], attributes: { kind } }) => [
     {
       kernel: path,
@@ -27,8 +28,8 @@ function variants(kernel: string, bindings: readonly string[]): Variant<Activati
     },
   ];
   return [
-    { name: 'vectors', purpose: 'four elements per invocation', supports: ({ outputs: [output] }) => output.size % 4 === 0, kernels: variant(`${kernel}_vectors`, 4) },
-    { name: 'elementwise', purpose: 'one element per invocation: any size', kernels: variant(kernel, 1) },
+    { name: 'vectors', purpose: 'four elements per invocation', supports: ({ outputs: [output] }) => output.size % 4 === 0, kernels: variant(vectors, 4) },
+    { name: 'elementwise', purpose: 'one element per invocation: any size', kernels: variant(elementwise, 1) },
   ];
 }
 
@@ -36,7 +37,7 @@ export const activationOp = defineOp<ActivationAttributes>({
   name: 'activation',
   inputNames: ['input'],
   outputs: ([input]) => [{ shape: input!.shape, dtype: input!.dtype }],
-  variants: variants('elementwise/activation', ['input', 'output']),
+  variants: variants('elementwise/activation_vectors', 'elementwise/activation', ['input', 'output']),
   cost: (inputs, outputs) => ({ flops: 6 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   backward: ({ inputs: [input], outputGradients: [gradient], attributes }) => apply(activationBackwardOp, [input, gradient], attributes),
   sizes: {
@@ -58,7 +59,7 @@ export const activationBackwardOp = defineOp<ActivationAttributes>({
     }
     return [{ shape: input!.shape, dtype: input!.dtype }];
   },
-  variants: variants('elementwise/activation_backward', ['input', 'output_gradient', 'input_gradient']),
+  variants: variants('elementwise/activation_backward_vectors', 'elementwise/activation_backward', ['input', 'output_gradient', 'input_gradient']),
   cost: (inputs, outputs) => ({ flops: 9 * sizeOf(outputs[0].shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   sizes: {
     names: ['rows', 'width'],
