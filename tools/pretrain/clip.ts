@@ -237,26 +237,24 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       const rows = Array.from({ length: grid * grid }, (_, i) => 1 + (top + Math.floor(i / grid)) * wholeGrid + left + (i % grid));
       writeTensor(gpu, places, Uint32Array.from([0, ...rows]));
       const values = new Float32Array(batch * 3 * size * size);
-      const tokenIds = new Uint32Array(batch * trainedContext);
-      const endPositions: number[] = [];
       isHurt = new Uint32Array(patches);
-      pairs.forEach(({ pixels: rgb, mask, caption }, i) => {
+      pairs.forEach(({ pixels: rgb, mask }, i) => {
         const covered = new Float32Array(grid * grid);
         mask.forEach((value, p) => (covered[Math.floor(p / size / patchSize) * grid + Math.floor((p % size) / patchSize)] += value / patchSize ** 2));
         covered.forEach((share, patch) => (isHurt[i * grid * grid + patch] = Number(share > leastCovered)));
         const area = size * size;
         for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
-        const encoded = tokenizer.encode(caption, trainedContext, { truncate: true });
-        tokenIds.set(encoded.ids, i * trainedContext);
-        endPositions.push(encoded.endOfText);
       });
       writeTensor(gpu, pixels, values);
-      writeTensor(gpu, ids, tokenIds);
-      writeTensor(gpu, ends, endPositions);
       writeTensor(gpu, target, isHurt);
+      if (cut === 'close-up') return;
+      const texts = pairs.map(({ caption }) => tokenizer.encode(caption, trainedContext, { truncate: true }));
+      writeTensor(gpu, ids, Uint32Array.from(texts.flatMap((text) => [...text.ids])));
+      writeTensor(gpu, ends, texts.map((text) => text.endOfText));
     },
     close: () => batches.close(),
     async afterUpdate() {
+      if (cut === 'close-up') return;
       const logitScale = parameters.get('logit_scale')!;
       if ((await readTensor(gpu, logitScale))[0] > largestLogitScale) writeTensor(gpu, logitScale, [largestLogitScale]);
     },
