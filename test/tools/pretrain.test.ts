@@ -39,6 +39,8 @@ test('a pool that was rendered before is read, and is the same', async () => {
   const again = await CaptionedImages.render(subjects, options);
   assert.is(pools().length, 1);
   assert.equal(again.any(new RandomSource(5), 8, 24), images.any(new RandomSource(5), 8, 24));
+  // There are 1000 seeds for each concept, and twice as many pictures without defect.
+  assert.match((await errorOf(() => CaptionedImages.render(subjects, { ...options, perConcept: 501 }))).message, /--per-concept 501: more than 500 pictures/);
 });
 
 test('a batch depends on seed and step alone, whichever process draws it', async () => {
@@ -159,8 +161,8 @@ test('from the first step a patch that is like no other stands out, and prompts 
 
 test('an interrupted run goes on with the same bits', async () => {
   const gpu = await testGpu();
-  const run = async (folder: string, failAt: number): Promise<Map<string, Float32Array>> => {
-    const training = await clipPretraining(gpu, images, folder, 6, 2);
+  const run = async (folder: string, failAt: number, batch = 6): Promise<Map<string, Float32Array>> => {
+    const training = await clipPretraining(gpu, images, folder, batch, 2);
     let written = 0;
     const failing = { ...training, writeBatch: (step: number) => (++written === failAt ? Promise.reject(new Error('the power is gone')) : training.writeBatch(step)) };
     try {
@@ -175,6 +177,7 @@ test('an interrupted run goes on with the same bits', async () => {
   const [whole, parts] = [join(work, 'whole'), join(work, 'parts')];
   const expected = await run(whole, 0);
   assert.match((await errorOf(() => run(parts, 3))).message, /the power is gone/);
+  assert.match((await errorOf(() => run(parts, 0, 4))).message, /batch 6 instead of 4\. Choose another folder/);
   const resumed = await run(parts, 0);
   assert.ok(expected.size > 50);
   for (const [name, values] of expected) assert.equal(resumed.get(name), values, name);

@@ -211,6 +211,7 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   const meanOfStates = tensor(gpu, Array.from({ length: 2 * batch }, (_, i) => (i % 2 === Math.floor(i / batch) ? 2 / batch : 0)), [2, batch], 'f32', 'mean of states');
   return {
     name: 'CLIP pretraining',
+    settings: { pictures: images.key, batch, cut, from: from ?? 'start values' },
     parameters: new Map([...parameters, ...locating].filter(([name]) => cut === 'whole' || !ofTexts.test(name))),
     lossWeights: lossWeights[cut],
     record() {

@@ -94,6 +94,9 @@ const farthestMove = 0.25;
 /** Seeds that are tried for a picture, each a good step from the others. */
 const seedsTried = Array.from({ length: 5 }, (_, attempt) => attempt * 10_000_000);
 
+/** Seeds of each concept, one for each of its pictures. */
+const seedsOfConcept = 1000;
+
 /** Renders with the seed, or with another one where no draw of the defect was visible. */
 async function renderAny(pool: RenderPool, options: Omit<SampleOptions, 'seed'>, seed: number): Promise<RenderedSample> {
   let failure: unknown;
@@ -123,6 +126,8 @@ export class CaptionedImages {
   readonly options: PoolOptions;
   /** Every category without defect and with each of its kinds. */
   readonly concepts: readonly Concept[];
+  /** Says which pictures these are: the same options of the same generator have the same. */
+  readonly key: string;
   readonly #places: ReturnType<typeof placesOf>;
   /** The pool's file: each picture and its mask, one after the other. */
   readonly #file: string;
@@ -131,13 +136,14 @@ export class CaptionedImages {
   /** A pool that `render` has made. */
   constructor(subjects: readonly Subject[], options: PoolOptions) {
     const { perConcept, size, seed, work } = options;
+    if (goodShare * perConcept > seedsOfConcept) throw new UserError(`--per-concept ${perConcept}: more than ${seedsOfConcept / goodShare} pictures of each kind would repeat those of the next`);
     this.subjects = subjects;
     this.options = options;
     this.concepts = subjects.flatMap(({ category, defects }) => (['good', ...defects] as const).map((defect) => ({ category, defect })));
     this.#places = placesOf(this.concepts, perConcept);
     const names = subjects.map(({ category, defects }) => [category.name, ...defects]);
-    const key = createHash('sha256').update(JSON.stringify({ layout: 'each picture with its mask', generatorVersion, names, perConcept, goodShare, size, seed })).digest('hex').slice(0, 12);
-    this.#file = join(work, `pool-${key}.bin`);
+    this.key = createHash('sha256').update(JSON.stringify({ layout: 'each picture with its mask', generatorVersion, names, perConcept, goodShare, size, seed })).digest('hex').slice(0, 12);
+    this.#file = join(work, `pool-${this.key}.bin`);
   }
 
   /** Renders the pool, or finds it in `work` when the same was rendered before. */
@@ -160,7 +166,7 @@ export class CaptionedImages {
       await Promise.all(
         this.concepts.flatMap(({ category, defect }, concept) =>
           Array.from({ length: this.#places[concept].count }, async (_, i) => {
-            const { image, mask } = await renderAny(pool, { category: category.name, defect, size }, seed * 1_000_003 + concept * 1000 + i);
+            const { image, mask } = await renderAny(pool, { category: category.name, defect, size }, seed * 1_000_003 + concept * seedsOfConcept + i);
             const at = (this.#places[concept].first + i) * this.#bytesEach;
             writeSync(handle, image, 0, image.length, at);
             writeSync(handle, mask, 0, mask.length, at + image.length);

@@ -18,6 +18,8 @@ import { scheduleFactor } from '../../src/train/schedule.ts';
 /** What is pretrained, as the loop sees it. */
 export interface Pretraining {
   readonly name: string;
+  /** What its numbers depend on besides the options of `pretrain`: a run goes on only with the same. */
+  readonly settings: Readonly<Record<string, string | number>>;
   /** Trained f32 tensors by name. */
   readonly parameters: ReadonlyMap<string, Tensor>;
   /** What is minimised: the sum of the losses times these. */
@@ -46,9 +48,19 @@ export interface PretrainingOptions {
   readonly measureEvery: number;
 }
 
+type Settings = Readonly<Record<string, unknown>>;
+
 interface LoopState {
   readonly step: number;
-  readonly settings: string;
+  readonly settings: Settings;
+}
+
+/** Settings that are not the same: "batch 8 instead of 16". */
+function differences(before: Settings, now: Settings): string[] {
+  return [...new Set([...Object.keys(before), ...Object.keys(now)])].flatMap((name) => {
+    const [earlier, wanted] = [before, now].map((settings) => JSON.stringify(settings[name]) ?? 'none');
+    return earlier === wanted ? [] : [`${name} ${earlier} instead of ${wanted}`];
+  });
 }
 
 /**
@@ -73,11 +85,12 @@ export async function pretrain(gpu: Gpu, training: Pretraining, options: Pretrai
     { label: training.name },
   );
   const tensors = new Map([...training.parameters, ...optimizer.moments]);
-  const settings = JSON.stringify({ seed: options.seed, steps, config });
+  const settings: Settings = { ...training.settings, seed: options.seed, steps, ...config, warmupSteps: options.warmupSteps };
   let step = 0;
   if (existsSync(file)) {
     const state = await restoreCheckpoint<LoopState>(gpu, file, () => tensors);
-    if (state.settings !== settings) throw new UserError(`${file} was made with other settings (${state.settings}). Choose another --out, or remove it.`);
+    const other = differences(state.settings, settings);
+    if (other.length) throw new UserError(`${file} is of a run with ${other.join(', ')}. Choose another folder for the state of training (--work), or remove it.`);
     step = state.step;
     await log.truncate(step);
   }

@@ -105,6 +105,7 @@ export function resnetPretraining(gpu: Gpu, images: CaptionedImages, size: numbe
   };
   return {
     name: 'ResNet pretraining',
+    settings: { pictures: images.key, batch, size },
     parameters,
     lossWeights: { crossEntropy: 1 },
     record() {
