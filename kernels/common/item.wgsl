@@ -9,6 +9,16 @@ import package::common::element::Element;
 @if(vectors) alias Wide = vec4f;
 @else alias Wide = f32;
 
+// The first element of one item.
+fn item_first(value: Wide) -> f32 {
+  @if(vectors) {
+    return value.x;
+  }
+  @else {
+    return value;
+  }
+}
+
 // The sum of the elements of one item.
 fn item_sum(value: Wide) -> f32 {
   @if(vectors) {

@@ -6,9 +6,11 @@
 //
 // One team per row. Each invocation strides over the row, so that neighbours read neighbours. The variance is
 // taken around the mean in a second pass (E[x²] - E[x]² loses all digits when the mean is large); the row is short
-// enough to come from the cache the second and third time.
+// enough to come from the cache the second and third time. The mean is kept as the row's first element plus an offset
+// from it: rounded to one f32, it would be off by its last digit, which is all that there is in a row of equal values,
+// and 1 / sqrt(epsilon) makes it large.
 
-import package::common::item::{ Item, Wide, item_sum };
+import package::common::item::{ Item, Wide, item_first, item_sum };
 import package::common::team::{ Place, THREADS, team_of, team_sum };
 
 @if(f16) enable f16;
@@ -32,22 +34,23 @@ fn main(place: Place) {
   let team = team_of(place);
   let start = min(team.index, params.rows - 1) * params.items;
 
+  let pivot = item_first(Wide(input[start]));
   var sum = Wide();
   for (var i = team.lane; i < params.items; i += team.lanes) {
-    sum += Wide(input[start + i]);
+    sum += Wide(input[start + i]) - pivot;
   }
-  let mean = team_sum(item_sum(sum), team) / f32(params.width);
+  let offset = team_sum(item_sum(sum), team) / f32(params.width);
 
   var squares = Wide();
   for (var i = team.lane; i < params.items; i += team.lanes) {
-    let centred = Wide(input[start + i]) - mean;
+    let centred = Wide(input[start + i]) - pivot - offset;
     squares += centred * centred;
   }
   let rstd = inverseSqrt(team_sum(item_sum(squares), team) / f32(params.width) + params.epsilon);
 
   if (team.index < params.rows) {
     for (var i = team.lane; i < params.items; i += team.lanes) {
-      let normal = (Wide(input[start + i]) - mean) * rstd;
+      let normal = (Wide(input[start + i]) - pivot - offset) * rstd;
       output[start + i] = Item(normal * Wide(weight[i]) + Wide(bias[i]));
     }
   }

@@ -6,9 +6,9 @@
 //
 // One team per row, as in the forward pass. Nothing is kept from that: the row must be read anyway, and its mean and
 // variance cost one more pass over a row that is in the cache, less than a buffer for every layer's statistics.
-// The variance and both means of the gradient are formed in one pass, around the mean.
+// The variance and both means of the gradient are formed in one pass, around the mean, which is kept as in layer_norm.
 
-import package::common::item::{ Item, Wide, item_sum };
+import package::common::item::{ Item, Wide, item_first, item_sum };
 import package::common::team::{ Place, THREADS, team_of, team_sum, team_sum4 };
 
 @if(f16) enable f16;
@@ -33,17 +33,18 @@ fn main(place: Place) {
   let start = min(team.index, params.rows - 1) * params.items;
   let width = f32(params.width);
 
+  let pivot = item_first(Wide(input[start]));
   var sum = Wide();
   for (var i = team.lane; i < params.items; i += team.lanes) {
-    sum += Wide(input[start + i]);
+    sum += Wide(input[start + i]) - pivot;
   }
-  let mean = team_sum(item_sum(sum), team) / width;
+  let offset = team_sum(item_sum(sum), team) / width;
 
   var squares = Wide();
   var weighted = Wide();
   var correlated = Wide();
   for (var i = team.lane; i < params.items; i += team.lanes) {
-    let centred = Wide(input[start + i]) - mean;
+    let centred = Wide(input[start + i]) - pivot - offset;
     let h = Wide(output_gradient[start + i]) * Wide(weight[i]);
     squares += centred * centred;
     weighted += h;
@@ -55,7 +56,7 @@ fn main(place: Place) {
 
   if (team.index < params.rows) {
     for (var i = team.lane; i < params.items; i += team.lanes) {
-      let centred = Wide(input[start + i]) - mean;
+      let centred = Wide(input[start + i]) - pivot - offset;
       let h = Wide(output_gradient[start + i]) * Wide(weight[i]);
       input_gradient[start + i] = Item((h - means.y - centred * slope) * rstd);
     }

@@ -4,7 +4,7 @@ import { layerNorm } from '../../src/ops/layer_norm.ts';
 import { gradients } from '../../src/ops/gradients.ts';
 import { asParameter } from '../../src/tensor/tensor.ts';
 import { assertGradients } from '../support/gradients.ts';
-import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
+import { type TestInput, assertClose, evaluate, randomInput } from '../support/gpu.ts';
 
 const epsilon = 1e-5;
 
@@ -60,6 +60,38 @@ for (const variant of ['workgroup', 'subgroup']) {
         assertClose(output, reference(input.values, weight.values, bias.values), tolerance, 'layer_norm');
       });
     }
+  }
+
+  for (const width of [7, 96, 1024]) {
+    test(`layer_norm of rows far from zero, width ${width} ${variant}`, async () => {
+      const ones = { values: new Float32Array(width).fill(1), shape: [width] };
+      const zeros = { values: new Float32Array(width), shape: [width] };
+      const rows = [100.3, 1000.7, 12345.678, -60000.1];
+      // Of equal values nothing is left, whatever the last digit of their mean.
+      const flat = { values: Float32Array.from({ length: rows.length * width }, (_, i) => rows[Math.floor(i / width)]), shape: [rows.length, width] };
+      const gradient = randomInput([rows.length, width], 4);
+      const run = (input: TestInput): Promise<Float32Array[]> =>
+        evaluate(
+          [input, ones, zeros, gradient],
+          (x, w, b, seed) => {
+            for (const parameter of [x, w, b]) asParameter(parameter);
+            const output = layerNorm(x, w, b);
+            const gradientOf = gradients([{ tensor: output, gradient: seed }]);
+            return [output, gradientOf(x)!, gradientOf(w)!];
+          },
+          variants,
+        );
+      const [output, ofInput, ofWeight] = await run(flat);
+      const expected = referenceGradients(flat.values, ones.values, gradient.values);
+      assertClose(output, new Float64Array(flat.values.length), 1e-5, 'equal values');
+      assertClose(ofInput, expected[0], 1e-5, 'gradient of equal values');
+      assertClose(ofWeight, new Float64Array(width), 1e-5, 'gradient of the weight');
+      const noise = randomInput([rows.length, width], 5);
+      const far = { values: Float32Array.from(noise.values, (value, i) => value + rows[Math.floor(i / width)]), shape: noise.shape };
+      const [spread, spreadGradient] = await run(far);
+      assertClose(spread, reference(far.values, ones.values, zeros.values), 1e-5, 'values far from zero');
+      assertClose(spreadGradient, referenceGradients(far.values, ones.values, gradient.values)[0], 1e-5, 'gradient far from zero');
+    });
   }
 
   for (const [rows, width] of [[1, 5], [3, 128], [67, 36], [33, 131]]) {
