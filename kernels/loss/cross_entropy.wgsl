@@ -1,13 +1,14 @@
 // First of two stages of the cross-entropy of logits: for each row, with t its target,
-//   log_sum[r] = log(sum over c of exp(logits[r, c])),   partial[r] = log_sum[r] - logits[r, t]
+//   peak[r] = max over c of logits[r, c],   log_sum[r] = log(sum over c of exp(logits[r, c] - peak[r]))
+//   partial[r] = peak[r] - logits[r, t] + log_sum[r]
 //
-//   logits   [rows, classes], f32
-//   label    [rows], u32, each below classes: t; with @if(diagonal) absent: t = r % classes
-//   log_sum  [rows], f32, for the backward pass
-//   partial  [rows], f32
+//   logits      [rows, classes], f32
+//   label       [rows], u32, each below classes: t; with @if(diagonal) absent: t = r % classes
+//   statistics  [rows, 2], f32, for the backward pass: peak and log_sum
+//   partial     [rows], f32
 //
-// One team per row; the largest logit is taken out of the exponentials, so nothing overflows. The probabilities
-// themselves are never written.
+// One team per row; the largest logit is taken out of the exponentials, so nothing overflows, and is kept apart: added
+// to a large peak, the logarithm would lose its digits. The probabilities themselves are never written.
 
 import package::common::item::{ Item, Wide, item_sum };
 import package::common::team::{ Place, THREADS, team_of, team_max, team_sum };
@@ -22,7 +23,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<Item>;
-@group(0) @binding(2) var<storage, read_write> log_sum: array<f32>;
+@group(0) @binding(2) var<storage, read_write> statistics: array<vec2f>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 @if(!diagonal) @group(0) @binding(4) var<storage, read> label: array<u32>;
 
@@ -70,10 +71,10 @@ fn main(place: Place) {
   for (var i = team.lane; i < params.items; i += team.lanes) {
     sum += exp(Wide(logits[start + i]) - peak);
   }
-  let total = log(team_sum(item_sum(sum), team));
+  let log_sum = log(team_sum(item_sum(sum), team));
   if (team.lane == 0 && team.index < params.rows) {
-    log_sum[row] = peak + total;
-    // In this order: peak and the target's logit are near each other or equal, and total may be small.
-    partial[row] = (peak - logit(row, target_of(row))) + total;
+    statistics[row] = vec2f(peak, log_sum);
+    // In this order: peak and the target's logit are near each other or equal, and log_sum may be small.
+    partial[row] = (peak - logit(row, target_of(row))) + log_sum;
   }
 }

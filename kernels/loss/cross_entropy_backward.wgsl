@@ -1,7 +1,8 @@
 // The gradient of cross_entropy: (softmax(logits)[r, c] - [c is the target of r]) * loss_gradient / rows.
 //
 //   logits, logits_gradient  [rows, classes], f32
-//   log_sum                  [rows], f32, from the forward pass
+//   statistics               [rows, 2], f32, from the forward pass: the largest logit, and the logarithm of the sum of the
+//                            exponentials without it
 //   label                    [rows], u32: the targets; with @if(diagonal) absent: the target of row r is r % classes
 //   loss_gradient            [1], f32
 //
@@ -20,7 +21,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<Item>;
-@group(0) @binding(2) var<storage, read> log_sum: array<f32>;
+@group(0) @binding(2) var<storage, read> statistics: array<vec2f>;
 @group(0) @binding(3) var<storage, read> loss_gradient: array<f32>;
 @group(0) @binding(4) var<storage, read_write> logits_gradient: array<Item>;
 @if(!diagonal) @group(0) @binding(5) var<storage, read> label: array<u32>;
@@ -53,9 +54,9 @@ fn main(place: Place) {
   }
   let start = row * params.items;
   let target_column = target_of(row);
-  let row_log_sum = log_sum[row];
+  let row_statistics = statistics[row];
   let factor = loss_gradient[0] / f32(params.rows);
   for (var i = team.lane; i < params.items; i += team.lanes) {
-    logits_gradient[start + i] = (exp(Wide(logits[start + i]) - row_log_sum) - one_hot(i, target_column)) * factor;
+    logits_gradient[start + i] = (exp(Wide(logits[start + i]) - row_statistics.x - row_statistics.y) - one_hot(i, target_column)) * factor;
   }
 }

@@ -15,9 +15,9 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
     if (logits!.dtype !== 'f32' || logits!.shape.length !== 2 || (target && (target.dtype !== 'u32' || target.shape.join() !== `${logits!.shape[0]}`))) {
       throw shapeError(crossEntropyOp, inputs, 'logits must be f32[rows, classes] and target u32[rows] or absent');
     }
-    return [{ shape: [1], dtype: 'f32' }, { shape: [logits!.shape[0]], dtype: 'f32' }];
+    return [{ shape: [1], dtype: 'f32' }, { shape: [logits!.shape[0], 2], dtype: 'f32' }];
   },
-  variants: teamVariants(({ inputs: [logits, target], outputs: [output, logSum], scratch }, teams): KernelCall[] => {
+  variants: teamVariants(({ inputs: [logits, target], outputs: [output, statistics], scratch }, teams): KernelCall[] => {
     const [rows, classes] = logits!.shape;
     const { vectors, items } = itemsOf(classes);
     const partial = scratch([rows], 'f32');
@@ -26,7 +26,7 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
         kernel: 'loss/cross_entropy',
         conditions: { vectors, diagonal: !target, ...teams.conditions },
         constants: teams.constants,
-        bindings: { logits: logits!, log_sum: logSum, partial, ...(target && { label: target }) },
+        bindings: { logits: logits!, statistics, partial, ...(target && { label: target }) },
         params: { rows, items, classes },
         workgroups: teams.workgroups(rows),
       },
@@ -43,8 +43,8 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
   preferred: preferredTeams,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass,
-  backward: ({ inputs: [logits, target], outputs: [, logSum], outputGradients: [gradient] }) => [
-    apply(crossEntropyBackwardOp, [logits, logSum, gradient, target], {})[0],
+  backward: ({ inputs: [logits, target], outputs: [, statistics], outputGradients: [gradient] }) => [
+    apply(crossEntropyBackwardOp, [logits, statistics, gradient, target], {})[0],
     undefined,
   ],
   sizes: {
@@ -61,9 +61,9 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
 /** Gradient of `cross_entropy` with respect to the logits. */
 export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
   name: 'cross_entropy_backward',
-  inputNames: ['logits', 'log sum', 'loss gradient', 'target'],
+  inputNames: ['logits', 'statistics', 'loss gradient', 'target'],
   outputs: ([logits]) => [{ shape: logits!.shape, dtype: 'f32' }],
-  variants: teamVariants(({ inputs: [logits, logSum, gradient, target], outputs: [output] }, teams) => {
+  variants: teamVariants(({ inputs: [logits, statistics, gradient, target], outputs: [output] }, teams) => {
     const [rows, classes] = logits!.shape;
     const { vectors, items } = itemsOf(classes);
     return [
@@ -71,7 +71,7 @@ export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
         kernel: 'loss/cross_entropy_backward',
         conditions: { vectors, diagonal: !target, ...teams.conditions },
         constants: teams.constants,
-        bindings: { logits: logits!, log_sum: logSum!, loss_gradient: gradient!, logits_gradient: output, ...(target && { label: target }) },
+        bindings: { logits: logits!, statistics: statistics!, loss_gradient: gradient!, logits_gradient: output, ...(target && { label: target }) },
         params: { rows, items, classes },
         workgroups: teams.workgroups(rows),
       },
@@ -83,11 +83,11 @@ export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
   sizes: {
     names: ['rows', 'classes'],
     small: [[3, 37], [70, 64]],
-    case: (rows, classes) => ({ inputs: [f32(rows, classes), f32(rows), f32(1), { shape: [rows], dtype: 'u32' }], attributes: {} }),
+    case: (rows, classes) => ({ inputs: [f32(rows, classes), f32(rows, 2), f32(1), { shape: [rows], dtype: 'u32' }], attributes: {} }),
   },
   benchCases: [
-    { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, { shape: [512], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, undefined], attributes: {} },
-    { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },
+    { name: 'contrastive batch of 256', inputs: [{ shape: [512, 256], dtype: 'f32' }, { shape: [512, 2], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, undefined], attributes: {} },
+    { name: '1000 classes', inputs: [{ shape: [64, 1000], dtype: 'f32' }, { shape: [64, 2], dtype: 'f32' }, { shape: [1], dtype: 'f32' }, { shape: [64], dtype: 'u32' }], attributes: {} },
   ],
 });
 
