@@ -176,6 +176,13 @@ export class VariantTable {
         return copy;
       });
       const outputs = call.outputs.map(standIn);
+      // An op without outputs works in place.
+      const results = outputs.length ? outputs : inputs.filter((input) => input !== undefined);
+      const prepare = (): void => {
+        if (!outputs.length) inputs.forEach((input, i) => input && fillWithNoise(gpu, input, i));
+        // NaN: an element that is not written shows.
+        for (const output of outputs) gpu.write(bufferOf(output), new Uint8Array(bufferOf(output).size).fill(0xff));
+      };
       let best = Number.POSITIVE_INFINITY;
       let expected: Float32Array[] | undefined;
       for (const variant of [trusted, ...candidates.filter((candidate) => candidate !== trusted)]) {
@@ -194,9 +201,11 @@ export class VariantTable {
           return performance.now() - start;
         };
         // The first run is not counted: lavapipe compiles a kernel when it first runs, for longer than most of them take.
-        const results = await resultsOf(gpu, outputs, once);
-        if (!expected) expected = results;
-        else if (outputs.some(({ dtype }, i) => !agree(results[i], expected![i], dtype === 'f16' ? agreement.f16 : agreement.f32))) {
+        prepare();
+        await once();
+        const found = await numbersOf(gpu, results);
+        if (!expected) expected = found;
+        else if (results.some(({ dtype }, i) => !agree(found[i], expected![i], dtype === 'f16' ? agreement.f16 : agreement.f32))) {
           wrong.push(variant.name);
           process.stderr.write(`warning: ${op.name} ${variant.name} gives other results than ${trusted.name} on ${gpu.adapter.description}. It is not used; mfp-clip doctor lists it. Please report it.\n`);
           sequence.uniforms?.destroy();
@@ -220,13 +229,11 @@ export class VariantTable {
   }
 }
 
-/** The outputs of a first run, which finds NaN in them: an element that is not written shows. Those that hold no numbers are left out. */
-async function resultsOf(gpu: Gpu, outputs: readonly Tensor[], run: () => Promise<unknown>): Promise<Float32Array[]> {
-  for (const output of outputs) gpu.write(bufferOf(output), new Uint8Array(bufferOf(output).size).fill(0xff));
-  await run();
-  const results = [];
-  for (const output of outputs) results.push(['f32', 'f16'].includes(output.dtype) ? await readTensor(gpu, output) : new Float32Array());
-  return results;
+/** What tensors hold; nothing of those that are not of numbers. */
+async function numbersOf(gpu: Gpu, tensors: readonly Tensor[]): Promise<Float32Array[]> {
+  const numbers = [];
+  for (const of of tensors) numbers.push(['f32', 'f16'].includes(of.dtype) ? await readTensor(gpu, of) : new Float32Array());
+  return numbers;
 }
 
 /** Whether no element is further from the expected one than this share of the largest. */
@@ -236,7 +243,8 @@ function agree(actual: Float32Array, expected: Float32Array, share: number): boo
 }
 
 /**
- * Fills a tensor with small numbers of both signs, for timing: zeros would flatter a kernel, denormals would slow a CPU down.
+ * Fills a tensor with numbers between 0 and 1, for timing: zeros would flatter a kernel, denormals would slow a CPU down, and of a negative
+ * probability or length there would be nothing but NaN, which is the same whatever a variant does wrong.
  *
  * @param which the inputs of an op get different noise: where two are equal, what a gradient should be can cancel, and nothing but rounding is left
  */
@@ -245,7 +253,7 @@ export function fillWithNoise(gpu: Gpu, target: Tensor, which = 0): void {
   let state = Math.imul(which, 0x9e3779b9) + 1;
   for (let i = 0; i < values.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    values[i] = target.dtype === 'u32' || target.dtype === 'u8' ? 0 : (state / 2 ** 32 - 0.5) * 2;
+    values[i] = target.dtype === 'u32' || target.dtype === 'u8' ? 0 : 0.02 + 0.96 * (state / 2 ** 32);
   }
   gpu.write(bufferOf(target), encode(values, target.dtype));
 }

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserError } from '../../src/errors.ts';
+import { accumulateOp } from '../../src/ops/accumulate.ts';
+import { focalLoss } from '../../src/ops/focal_loss.ts';
 import { l2NormalizeBackwardOp } from '../../src/ops/l2_normalize.ts';
-import { defineOp, foldWorkgroups } from '../../src/tensor/op.ts';
+import { type OpCall, defineOp, foldWorkgroups } from '../../src/tensor/op.ts';
 import { Program } from '../../src/tensor/program.ts';
 import { apply } from '../../src/tensor/recording.ts';
-import { type Tensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
-import { type MeasuredChoice, type VariantPolicy, type VariantTable, configureVariants } from '../../src/tensor/variants.ts';
+import { type Tensor, emptyTensor, freeTensor, readTensor, tensor } from '../../src/tensor/tensor.ts';
+import { type MeasuredChoice, type VariantPolicy, type VariantTable, configureVariants, fillWithNoise } from '../../src/tensor/variants.ts';
 import { errorOf } from '../support/errors.ts';
 import { testGpu } from '../support/gpu.ts';
 
@@ -133,6 +135,43 @@ test('a variant with other results than the preferred one is never chosen, and i
   const { variant, milliseconds, wrong } = JSON.parse(readFileSync(file, 'utf8')).choices['double_wrongly|f32||short,right,shifted'];
   assert.equal([variant, Object.keys(milliseconds), wrong], ['right', ['right'], ['short', 'shifted']]);
   assert.match(warnings.join(''), /double_wrongly short gives other results than right on .*double_wrongly shifted gives/s);
+});
+
+test('a variant of an op that works in place is held against the others, too', async () => {
+  const gpu = await testGpu();
+  const file = join(folder, 'choices.json');
+  const [right, workgroups] = [accumulateOp.variants.find(({ name }) => name === 'workgroup')!, [1] as const];
+  // It leaves all but the first chunk as it was, which makes it the fastest.
+  const hasty = { name: 'hasty', kernels: (call: OpCall<Record<string, never>>) => right.kernels(call).map((kernel) => ({ ...kernel, workgroups })) };
+  const op = defineOp<Record<string, never>>({ ...accumulateOp, name: 'accumulate_hastily', variants: [right, hasty], preferred: () => right.name });
+  const write = process.stderr.write;
+  process.stderr.write = () => true;
+  try {
+    const table = configureVariants(gpu, { mode: 'measure', file });
+    const [sum, gradient] = [0, 1].map((value) => tensor(gpu, new Float32Array(1 << 18).fill(value), [1 << 18]));
+    const program = await Program.record(gpu, () => {
+      apply(op, [sum, gradient], {});
+      return sum;
+    });
+    await program.run();
+    assert.ok((await readTensor(gpu, sum)).every((value) => value === 1));
+    assert.equal(table.measurements.map(({ variant, wrong }) => [variant, wrong]), [['workgroup', ['hasty']]]);
+    program.destroy();
+    for (const used of [sum, gradient]) freeTensor(gpu, used);
+  } finally {
+    process.stderr.write = write;
+  }
+});
+
+test('a loss of probabilities is measured on probabilities', async () => {
+  const gpu = await testGpu();
+  const [probability, label] = [0, 1].map(() => emptyTensor(gpu, [1, 37, 37]));
+  [probability, label].forEach((input, i) => fillWithNoise(gpu, input, i));
+  const program = await Program.record(gpu, () => focalLoss(probability, label));
+  await program.run();
+  assert.ok(Number.isFinite((await readTensor(gpu, program.outputs))[0]));
+  program.destroy();
+  for (const input of [probability, label]) freeTensor(gpu, input);
 });
 
 test('no variant of a gradient is called wrong for the rounding of what cancels', async () => {
