@@ -5,7 +5,7 @@
 //   table   [1 + taps, target]: for each output row its first source row, then its weights (i32, unit 2^22)
 //   output  [3, target, width]
 //
-// One invocation per output pixel: columns along x of the dispatch (neighbours read neighbours), rows along y.
+// Columns along x of the dispatch (neighbours read neighbours), rows along y: one invocation makes several, a dispatch's height apart.
 
 import package::common::element::Element;
 import package::image::fixed_point::{ HALF, rounded };

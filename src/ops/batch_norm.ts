@@ -7,13 +7,14 @@ interface BatchNormAttributes {
   readonly epsilon: number;
 }
 
-/** Positions that one invocation of the first stage adds up. */
-const chunk = 128;
+/** Positions that one invocation of the first stage adds up: more where a dispatch would have too many workgroups. */
+const chunkOf = (positions: number): number => Math.max(128, Math.ceil(positions / 65535));
 
 /** The two stages of a sum over all positions of each channel. */
 function sumOverPositions<A>(call: OpCall<A>, input: Tensor, total: Tensor, factor: number, what: { readonly mean?: Tensor; readonly variance?: Tensor; readonly gradient?: Tensor; readonly epsilon?: number }): KernelCall[] {
   const channels = input.shape.at(-1)!;
   const positions = input.size / channels;
+  const chunk = chunkOf(positions);
   const chunks = Math.ceil(positions / chunk);
   const partial = call.scratch([chunks, channels], 'f32');
   const columns = Math.ceil(channels / 64);

@@ -26,6 +26,7 @@ export const maxPoolOp = defineOp<MaxPoolAttributes>({
   outputs(inputs, { size, stride, padding }) {
     const [input] = inputs;
     if (input!.shape.length !== 4) throw shapeError(maxPoolOp, inputs, 'input must be [batch, height, width, channels]');
+    if (!(stride >= 1)) throw shapeError(maxPoolOp, inputs, `the stride must be at least 1, not ${stride}`);
     // PyTorch asks for the same: otherwise a window could lie wholly outside.
     if (padding * 2 > size) throw shapeError(maxPoolOp, inputs, `the padding ${padding} must be at most half of the window ${size}`);
     const [batch, height, width, channels] = input!.shape;

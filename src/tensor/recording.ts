@@ -1,6 +1,6 @@
 import type { DType } from './dtype.ts';
 import { dtypeBytes } from './dtype.ts';
-import type { Op, TensorType } from './op.ts';
+import { type Op, type TensorType, shapeError } from './op.ts';
 import { type Shape, Storage, Tensor, formatShape, sizeOf } from './tensor.ts';
 
 /** One op applied to tensors: a node of the recorded sequence. */
@@ -65,6 +65,13 @@ export function plannedTensor(shape: Shape, dtype: DType, label: string): Tensor
   return new Tensor([...shape], dtype, new Storage(sizeOf(shape) * dtypeBytes[dtype], label));
 }
 
+/** A kernel is not dispatched over nothing. @throws Error naming the operand that has an axis without elements */
+function checkSizes(op: Op<any>, inputs: readonly (Tensor | undefined)[]): void {
+  if (inputs.some((input) => input?.shape.some((size) => !(Number.isInteger(size) && size > 0)))) {
+    throw shapeError(op, inputs, 'every axis must have at least one element');
+  }
+}
+
 /**
  * Applies an op: checks shapes, records it and returns its outputs.
  * Every function in `src/ops` is a typed front of this one.
@@ -76,6 +83,7 @@ export function apply<Attributes>(op: Op<Attributes>, inputs: readonly (Tensor |
   const path = [...recording.scopes, op.name].join('/');
   let types: readonly TensorType[];
   try {
+    checkSizes(op, inputs);
     types = op.outputs(inputs, attributes);
   } catch (error) {
     // Where in the model it stands, beside what the shape rule says.
@@ -110,11 +118,15 @@ export function detach(input: Tensor): Tensor {
 /**
  * Records a part of the model whose intermediates are not kept for the backward pass but computed again there from the
  * part's inputs (torch.utils.checkpoint): less memory for one more forward pass. Parts must not nest.
+ *
+ * @throws Error when something in it works in place: `accumulate`, `adam`
  */
 export function recompute<T>(build: () => T): T {
   const recording = currentRecording();
   const first = recording.ops.length;
   const result = build();
+  const inPlace = recording.ops.slice(first).find(({ outputs }) => !outputs.length);
+  if (inPlace) throw new Error(`recompute: ${inPlace.op.name} works in place, and would do its work twice. Record it outside of what is recomputed.`);
   recording.recomputed.push({ first, end: recording.ops.length });
   return result;
 }

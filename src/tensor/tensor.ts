@@ -111,7 +111,14 @@ export function writeTensor(gpu: Gpu, target: Tensor, values: ArrayLike<number>)
   if (values.length !== target.size) {
     throw new Error(`${target.toString()} takes ${target.size} values, got ${values.length}`);
   }
+  checkEnd(target, target.offset, target.size, 'write');
   gpu.write(bufferOf(target), encode(values, target.dtype), target.offset * dtypeBytes[target.dtype]);
+}
+
+/** @throws Error when a part of a storage ends inside of 4 bytes, and more follows: it would be written over */
+function checkEnd(target: Tensor, start: number, count: number, verb: string): void {
+  const end = (start + count) * dtypeBytes[target.dtype];
+  if (end % 4 && end < target.storage.bytes) throw new Error(`cannot ${verb} ${count} elements of ${target.toString()} from element ${start} of its storage: WebGPU moves multiples of 4 bytes, and the element after them would be lost`);
 }
 
 /** Reads a tensor's values back as f32. For a program's tensors: only its outputs keep their content. */
@@ -130,12 +137,13 @@ export function copyOf(gpu: Gpu, source: Tensor, label: string): Tensor {
  * Copies a tensor's content into a persistent one of the same type.
  *
  * @param targetElement where in `target` to start, in elements: one image's place in a batch
- * @throws Error when that is not at a multiple of 4 bytes
+ * @throws Error when it does not begin at a multiple of 4 bytes, or ends elsewhere with more behind it
  */
 export function copyTensor(gpu: Gpu, source: Tensor, target: Tensor, targetElement = 0): void {
   const width = dtypeBytes[source.dtype];
   const start = (target.offset + targetElement) * width;
   if (start % 4 !== 0) throw new Error(`cannot copy ${source.toString()} to element ${targetElement} of ${target.toString()}: WebGPU copies from and to multiples of 4 bytes only`);
+  checkEnd(target, target.offset + targetElement, source.size, 'copy into');
   const encoder = gpu.device.createCommandEncoder({ label: `copy ${source.label}` });
   encoder.copyBufferToBuffer(bufferOf(source), source.offset * width, bufferOf(target), start, Math.ceil(source.bytes / 4) * 4);
   gpu.device.queue.submit([encoder.finish()]);
@@ -144,7 +152,10 @@ export function copyTensor(gpu: Gpu, source: Tensor, target: Tensor, targetEleme
 /** Sets persistent tensors to zero. */
 export function clearTensors(gpu: Gpu, tensors: Iterable<Tensor>): void {
   const encoder = gpu.device.createCommandEncoder({ label: 'clear' });
-  for (const target of tensors) encoder.clearBuffer(bufferOf(target), target.offset * dtypeBytes[target.dtype], Math.ceil(target.bytes / 4) * 4);
+  for (const target of tensors) {
+    checkEnd(target, target.offset, target.size, 'clear');
+    encoder.clearBuffer(bufferOf(target), target.offset * dtypeBytes[target.dtype], Math.ceil(target.bytes / 4) * 4);
+  }
   gpu.device.queue.submit([encoder.finish()]);
 }
 

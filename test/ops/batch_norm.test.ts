@@ -38,6 +38,14 @@ test('batch_norm keeps its digits when the mean is far from zero', async () => {
   assertClose(variance, expected, 1e-3, 'variance');
 });
 
+test('batch_norm takes more positions than a dispatch has workgroups of the usual chunk', async () => {
+  const positions = 65535 * 128 + 1;
+  const input = { values: Float32Array.from({ length: positions }, (_, i) => i % 5), shape: [1, positions, 1, 1] };
+  const [, mean, variance] = await evaluate([input, { values: [1], shape: [1] }, { values: [0], shape: [1] }], (x, w, b) => Object.values(batchNorm(x, w, b)));
+  assertClose(mean, [2], 1e-6, 'mean');
+  assertClose(variance, [2], 1e-6, 'variance');
+});
+
 test('gradients of batch_norm', async () => {
   await assertGradients([randomInput([2, 3, 5, 7], 1), randomInput([7], 2), randomInput([7], 3)], (x, w, b) => batchNorm(x, w, b).output);
   await assertGradients([randomInput([1, 13, 11, 2], 4), randomInput([2], 5), randomInput([2], 6)], (x, w, b) => batchNorm(x, w, b).output);

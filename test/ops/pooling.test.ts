@@ -1,6 +1,8 @@
 import { test } from 'uvu';
+import * as assert from 'uvu/assert';
 import { globalAveragePool } from '../../src/ops/global_average_pool.ts';
 import { maxPool } from '../../src/ops/max_pool.ts';
+import { errorOf } from '../support/errors.ts';
 import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
 import { assertGradients } from '../support/gradients.ts';
 
@@ -41,6 +43,10 @@ for (const [shape, size, stride, padding] of [
     });
   }
 }
+
+test('max_pool refuses a stride that stands still', async () => {
+  assert.match((await errorOf(() => evaluate([randomInput([1, 4, 4, 1], 1)], (x) => maxPool(x, { size: 2, stride: 0, padding: 0 })))).message, /max_pool: the stride must be at least 1, not 0/);
+});
 
 test('gradients of max_pool', async () => {
   // Values far enough apart that no step of the difference changes the order.

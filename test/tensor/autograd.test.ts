@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { accumulate } from '../../src/ops/accumulate.ts';
 import { add } from '../../src/ops/add.ts';
 import { gradients } from '../../src/ops/gradients.ts';
 import { layerNorm } from '../../src/ops/layer_norm.ts';
@@ -152,6 +153,20 @@ test('a recomputed part gives the same gradients from less memory', async () => 
   assert.equal(await read(again.outputs), await read(kept.outputs));
   assert.ok(again.dispatches > kept.dispatches);
   assert.ok(again.memory.bytes < 0.7 * kept.memory.bytes, `${again.memory.bytes} of ${kept.memory.bytes}`);
+});
+
+test('what works in place is not recomputed', async () => {
+  const total = tensor(await testGpu(), [0, 0], [2]);
+  const a = await parameter([1, 2]);
+  const error = await errorOf(() =>
+    run(() =>
+      recompute(() => {
+        accumulate(total, a);
+        return add(a, a);
+      }),
+    ),
+  );
+  assert.match(error.message, /accumulate works in place/);
 });
 
 test('an op without a gradient is named with its place', async () => {

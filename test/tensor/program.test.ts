@@ -158,6 +158,13 @@ test('a wrong shape names op, operands, shapes and place in the model', async ()
   assert.match((await errorOf(() => reshape(input, [3, 5]))).message, /reshape: \[2, 8\] has 16 elements, \[3, 5\] has 15/);
 });
 
+test('an operand without elements is named', async () => {
+  const gpu = await testGpu();
+  const nothing = emptyTensor(gpu, [0, 3], 'f32', 'no rows');
+  const error = await errorOf(() => Program.record(gpu, () => add(nothing, nothing)));
+  assert.match(error.message, /add: every axis must have at least one element; got a f32\[0, 3\]/);
+});
+
 test('a profile says for each dispatch where it stands and how long it took', async () => {
   const gpu = await testGpu();
   // No multiple of four: one variant alone takes it.

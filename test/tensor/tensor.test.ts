@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bufferOf, clearTensors, copyOf, copyTensor, emptyTensor, freeTensor, readTensor, tensor, writeTensor } from '../../src/tensor/tensor.ts';
+import { Tensor, bufferOf, clearTensors, copyOf, copyTensor, emptyTensor, freeTensor, readTensor, tensor, writeTensor } from '../../src/tensor/tensor.ts';
 import { errorOf } from '../support/errors.ts';
 import { testGpu } from '../support/gpu.ts';
 
@@ -48,6 +48,18 @@ test('a copy to where WebGPU cannot copy is refused at once', async () => {
   const source = tensor(gpu, [1, 2, 3], [3], 'f16');
   const batch = emptyTensor(gpu, [2, 3], 'f16', 'images');
   assert.match((await errorOf(() => copyTensor(gpu, source, batch, 3))).message, /to element 3 of images f16\[2, 3\]: .*multiples of 4 bytes/);
+});
+
+test('what would be lost behind an odd number of 16-bit elements is not written over', async () => {
+  const gpu = await testGpu();
+  const batch = tensor(gpu, [1, 2, 3, 4, 5, 6], [2, 3], 'f16', 'images');
+  const first = new Tensor([3], 'f16', batch.storage);
+  const source = tensor(gpu, [7, 8, 9], [3], 'f16');
+  const lost = /3 elements of images f16\[\d(, 3)?\] from element 0 of its storage: .*the element after them would be lost/;
+  for (const attempt of [() => copyTensor(gpu, source, batch), () => writeTensor(gpu, first, [7, 8, 9]), () => clearTensors(gpu, [first])]) assert.match((await errorOf(attempt)).message, lost);
+  assert.equal([...(await readTensor(gpu, batch))], [1, 2, 3, 4, 5, 6]);
+  // Where nothing follows, nothing is lost.
+  copyTensor(gpu, source, emptyTensor(gpu, [3], 'f16'));
 });
 
 test.run();
