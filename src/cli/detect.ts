@@ -1,10 +1,11 @@
 import { Command } from 'commander';
-import { basename, dirname, extname, join, relative, resolve } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
 import { classWords } from '../data/dataset.ts';
 import { type RgbImage, readImage } from '../data/image.ts';
 import { listImages } from '../data/image_list.ts';
 import { UserError } from '../errors.ts';
-import { type Detection, loadModel } from '../eval/detector.ts';
+import { type Detection, loadModel, notNumbers } from '../eval/detector.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { heatmapOverlay } from '../io/heatmap.ts';
 import { writeNpy } from '../io/npy.ts';
@@ -24,31 +25,60 @@ type ResultLine = { readonly file: string; readonly class: string } & (
   | { readonly error: string }
 );
 
-/** Where the outputs of each image go: the images' folder structure below their common folder, under `out`. */
-function outputStems(files: readonly string[], out: string): string[] {
+/** Files of an image's results. */
+interface Outputs {
+  readonly map: string;
+  readonly heatmap: string;
+}
+
+/** Whether a file is in a folder or below it. */
+const isBelow = (file: string, folder: string): boolean => resolve(file).startsWith(join(resolve(folder), sep));
+
+/** The photos that patterns mean, without the results of earlier runs that are among them. */
+async function listPhotos(patterns: readonly string[], out: string): Promise<string[]> {
+  const files = await listImages(patterns);
+  const inOut = patterns.some((pattern) => resolve(pattern) === resolve(out) || isBelow(pattern, out));
+  const isResult = (file: string): boolean => (!inOut && isBelow(file, out)) || (file.endsWith('.heatmap.png') && existsSync(file.replace(/heatmap\.png$/, 'npy')));
+  const photos = files.filter((file) => patterns.includes(file) || !isResult(file));
+  const left = files.length - photos.length;
+  if (!photos.length) throw new UserError(`all ${left} images are results of an earlier run: name the photos`);
+  if (left) process.stderr.write(`mfp-clip: left out ${left} images that are results of an earlier run\n`);
+  return photos;
+}
+
+/**
+ * Where the outputs of each image go: the images' folder structure below their common folder, under `out`.
+ *
+ * @throws UserError when one would take the place of a photo
+ */
+function outputsOf(files: readonly string[], out: string): Outputs[] {
   const folders = files.map((file) => dirname(resolve(file)));
   const common = folders.reduce((shared, folder) => {
     while (relative(shared, folder).startsWith('..')) shared = dirname(shared);
     return shared;
   });
+  const photos = new Map(files.map((file) => [resolve(file), file]));
   const used = new Set<string>();
   return files.map((file, i) => {
     const folder = join(out, relative(common, folders[i]));
     const name = basename(file);
-    const stem = join(folder, basename(name, extname(name)));
-    // "a.png" and "a.jpg" in one folder: the second keeps its ending.
-    const unique = used.has(stem) ? join(folder, name) : stem;
-    used.add(unique);
-    return unique;
+    // "a.png" and "a.jpg" in one folder: the second keeps its ending. After "a.jpg.png" that is taken, too.
+    let stem = join(folder, basename(name, extname(name)));
+    for (let turn = 1; used.has(stem); turn++) stem = join(folder, turn === 1 ? name : `${name}-${turn}`);
+    used.add(stem);
+    const outputs = { map: `${stem}.npy`, heatmap: `${stem}.heatmap.png` };
+    const photo = photos.get(resolve(outputs.heatmap));
+    if (photo !== undefined) throw new UserError(`--out ${out}: the heatmap of ${file} would take the place of the photo ${photo}. Choose another --out.`);
+    return outputs;
   });
 }
 
 async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
   const className = classWords(flags.class);
   if (className === '') throw new UserError('--class is empty; name the object in the photos, for example --class "metal nut"');
-  const files = await listImages(patterns);
+  const files = await listPhotos(patterns, flags.out);
+  const outputs = outputsOf(files, flags.out);
   await prepareOut(flags.out);
-  const stems = outputStems(files, flags.out);
   const detector = await loadModel(modelOptions(flags));
   const progress = startProgress('image', files.length);
   let failures = 0;
@@ -60,20 +90,20 @@ async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
     print({ file, class: className, error: error.message });
     progress.step();
   };
-  const write = async (file: string, stem: string, image: RgbImage, { score, map, size }: Detection, seconds: number): Promise<void> => {
-    const files = { map: `${stem}.npy`, heatmap: `${stem}.heatmap.png` };
-    await writeNpy(files.map, map, [size, size]);
-    await writeFileAtomic(files.heatmap, heatmapOverlay({ image, map, mapWidth: size, mapHeight: size, threshold: flags.threshold, caption: `${className}  score ${score.toFixed(3)}` }));
-    print({ file, class: className, score, abnormal: score >= flags.threshold, seconds: Number(seconds.toFixed(4)), ...files });
+  const write = async (file: string, outputs: Outputs, image: RgbImage, { score, map, size }: Detection, seconds: number): Promise<void> => {
+    if (!map.every(Number.isFinite)) throw notNumbers(file, flags.precision);
+    await writeNpy(outputs.map, map, [size, size]);
+    await writeFileAtomic(outputs.heatmap, heatmapOverlay({ image, map, mapWidth: size, mapHeight: size, threshold: flags.threshold, caption: `${className}  score ${score.toFixed(3)}` }));
+    print({ file, class: className, score, abnormal: score >= flags.threshold, seconds: Number(seconds.toFixed(4)), ...outputs });
     progress.step();
   };
   try {
     for (let start = 0; start < files.length; start += flags.batch) {
-      const batch: { file: string; stem: string; image: RgbImage }[] = [];
+      const batch: { file: string; outputs: Outputs; image: RgbImage }[] = [];
       for (let i = start; i < Math.min(files.length, start + flags.batch); i++) {
         const file = files[i];
         try {
-          batch.push({ file, stem: stems[i], image: await readImage(file) });
+          batch.push({ file, outputs: outputs[i], image: await readImage(file) });
         } catch (error) {
           fail(file, error);
         }
@@ -84,9 +114,9 @@ async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
         className,
       );
       const seconds = (performance.now() - began) / 1000 / batch.length;
-      for (const [i, { file, stem, image }] of batch.entries()) {
+      for (const [i, { file, outputs, image }] of batch.entries()) {
         try {
-          await write(file, stem, image, results[i], seconds);
+          await write(file, outputs, image, results[i], seconds);
         } catch (error) {
           fail(file, error);
         }

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import { type ModelOptions, loadModel } from '../eval/detector.ts';
@@ -30,10 +29,8 @@ export interface Experiment {
  *
  * @returns its file; undefined when it was stopped before the end
  */
-export async function trainInFolder({ gpu, clip, cnn, variants, signal }: Experiment, { samples }: Pick<Dataset, 'samples'>, config: RunConfig, folder: string, saveEvery: number): Promise<string | undefined> {
+export async function trainInFolder({ gpu, clip, cnn, variants, signal }: Experiment, dataset: Dataset, config: RunConfig, folder: string, saveEvery: number): Promise<string | undefined> {
   const resume = existsSync(join(folder, 'checkpoint.safetensors'));
-  // Killed before its first checkpoint: begun again.
-  if (!resume) for (const file of ['config.json', 'log.jsonl', 'mfp.safetensors']) await rm(join(folder, file), { force: true });
   // A run that is resumed pins its variants: they are not those of the next one.
   configureVariants(gpu, variants);
   let progress: Progress | undefined;
@@ -41,7 +38,7 @@ export async function trainInFolder({ gpu, clip, cnn, variants, signal }: Experi
     const { finished, file } = await trainMfp({
       gpu,
       source: { clip, cnn },
-      samples,
+      dataset,
       out: folder,
       config,
       resume,

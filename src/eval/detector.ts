@@ -1,5 +1,6 @@
 import type { RgbImage } from '../data/image.ts';
 import { Preprocessor } from '../data/preprocess.ts';
+import { UserError } from '../errors.ts';
 import { Gpu, type GpuOptions } from '../gpu/device.ts';
 import { ClassTexts } from '../models/mfp/class_texts.ts';
 import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
@@ -237,6 +238,11 @@ export class Detector {
     if (this.#owned.model) this.loaded.destroy();
     if (this.#owned.gpu) this.gpu.close();
   }
+}
+
+/** What to say of a map that has NaN or infinities. @param image what it is of */
+export function notNumbers(image: string, precision: 'f32' | 'f16'): UserError {
+  return new UserError(`the map of ${image} has values that are not numbers. ${precision === 'f16' ? 'Use --precision f32.' : 'Are the weights of the model damaged?'}`);
 }
 
 /**

@@ -6,7 +6,7 @@ import { UserError } from '../errors.ts';
 import { writeNpy } from '../io/npy.ts';
 import { decode, dtypeBytes } from '../tensor/dtype.ts';
 import { type Tensor, bufferOf, readTensor } from '../tensor/tensor.ts';
-import type { MapSource } from './detector.ts';
+import { type MapSource, notNumbers } from './detector.ts';
 import { pixelRecord } from './exact_pixels.ts';
 import { type EvaluationIdentity, type ModelFiles, dataIdentity, identityDifferences, modelIdentity, pathInside, softwareVersion } from './identity.ts';
 import { ImagePixels, PixelCounter } from './pixel_counts.ts';
@@ -68,7 +68,7 @@ interface LoadedSample {
 
 async function loadSample(sample: Sample, index: number, size: number): Promise<LoadedSample> {
   const { image, mask, problems } = await readSample(sample);
-  if (problems.length) throw new UserError(`${problems.map(({ where, what }) => `${where}: ${what}`).join('\n')}\nThe state is kept: repair this and run the command again. \`mfp-clip check\` finds everything that is wrong with a data set.`);
+  if (problems.length) throw new UserError(`${problems.map(({ where, what }) => `${where}: ${what}`).join('\n')}\nWhat is done is kept for this data set as it was. With other pictures it is another one, whose evaluation begins again: repair everything at once that \`mfp-clip check\` finds, and delete the state.`);
   return { sample, index, image: image!, defects: mask && regionAreas(resizeMask(mask, size), size, size) };
 }
 
@@ -76,6 +76,19 @@ async function loadSample(sample: Sample, index: number, size: number): Promise<
 export function mapPath(folder: string, { class: className, defect, file }: Pick<ImageRecord, 'class' | 'defect' | 'file'>): string {
   const name = file.slice(file.lastIndexOf('/') + 1);
   return join(folder, className, defect, `${name.replace(/\.[^.]*$/, '')}.npy`);
+}
+
+/** @throws UserError when two images would have one map, or when images are done whose maps are not there */
+function checkMaps(folder: string, { root, samples }: Dataset, state: EvaluationState): void {
+  const owners = new Map<string, string>();
+  for (const { class: className, defect, image } of samples) {
+    const map = mapPath(folder, { class: className, defect, file: pathInside(root, image) });
+    const other = owners.get(map);
+    if (other !== undefined) throw new UserError(`--maps: the maps of ${other} and of ${image} would both be ${map}. Rename one of the two.`);
+    owners.set(map, image);
+  }
+  const without = state.images.filter((image) => !existsSync(mapPath(folder, image))).length;
+  if (without) throw new UserError(`--maps: ${without} images that are done have no map in ${folder}. Choose another --out, or delete ${state.file} to begin again.`);
 }
 
 /** One map of a batch, read back. */
@@ -161,8 +174,7 @@ class Evaluator {
     const { maps: folder, imageAurocs = true } = this.#options;
     const { records } = this.#state;
     const file = pathInside(this.#dataset.root, sample.image);
-    const notNumbers = (): UserError => new UserError(`the map of ${sample.image} has values that are not numbers. ${this.#detector.loaded.precision === 'f16' ? 'Use --precision f32.' : 'Are the weights of the model damaged?'}`);
-    if (!Number.isFinite(score)) throw notNumbers();
+    if (!Number.isFinite(score)) throw notNumbers(sample.image, this.#detector.loaded.precision);
     const map = records || folder !== undefined || (imageAurocs && defects?.regions) ? await readMap(this.#detector, maps, place) : undefined;
     const start = performance.now();
     let pixelAuroc: number | null = null;
@@ -170,7 +182,7 @@ class Evaluator {
     let record: ImageRecord = { index, class: sample.class, file, mask: sample.mask === undefined ? null : pathInside(this.#dataset.root, sample.mask), label: sample.label, defect: sample.defect, score, pixelAuroc };
     if (records) {
       const pixels = pixelRecord(map!, defects?.areas);
-      if (!pixels) throw notNumbers();
+      if (!pixels) throw notNumbers(sample.image, this.#detector.loaded.precision);
       record = { ...record, pixels: await records.append(pixels) };
     }
     if (folder !== undefined) await writeNpy(mapPath(folder, record), map!, [this.#detector.size, this.#detector.size]);
@@ -219,6 +231,7 @@ export async function evaluateShard(detector: MapSource, dataset: Dataset, optio
   const state = await openState(identity, shard, file);
   let counter: PixelCounter | undefined;
   try {
+    if (options.maps !== undefined) checkMaps(options.maps, dataset, state);
     options.onStart?.({ total: state.total, done: state.images.length });
     const before = state.images.length;
     const start = performance.now();

@@ -96,6 +96,15 @@ export async function modelFiles({ clip, cnn, mfp }: Pick<MfpSource, 'clip' | 'c
   };
 }
 
+/** Hashes of what a training run may only go on with, by what a person calls it. */
+export type TrainingIdentity = Readonly<Record<string, string | null>>;
+
+/** @throws UserError when a model's file cannot be read */
+export async function trainingIdentity(dataset: Pick<Dataset, 'root' | 'layout' | 'samples'>, models: Pick<MfpSource, 'clip' | 'cnn'>): Promise<TrainingIdentity> {
+  const { clip, cnn } = await modelFiles(models);
+  return { 'data set': dataIdentity(dataset).fingerprint, 'CLIP (--clip)': clip, 'CNN (--cnn)': cnn };
+}
+
 /** @param files of `modelFiles`, where they are known */
 export function modelIdentity({ model, imageSize, precision }: LoadedMfp, files: ModelFiles | null): ModelIdentity {
   return { files, size: imageSize, precision, config: model.config };

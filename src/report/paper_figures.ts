@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type Dataset, type Sample, classWords } from '../data/dataset.ts';
 import { type Mask, type RgbImage, readImage, readMask } from '../data/image.ts';
 import { UserError } from '../errors.ts';
-import type { AdaptedFeatures, Detector } from '../eval/detector.ts';
+import { type AdaptedFeatures, type Detector, notNumbers } from '../eval/detector.ts';
 import { pathInside } from '../eval/identity.ts';
 import { blendHeat, resizeMap } from '../io/heatmap.ts';
 import { type Picture, createPicture, encodePng, resizePicture } from '../io/picture.ts';
@@ -205,6 +205,7 @@ export async function drawFigures(model: FigureModel, { figures, samples, out, o
     for (const sample of samples) {
       const photo = await readImage(sample.image);
       const [{ map, coarseMap }] = await model.detect([photo], classWords(sample.class));
+      if (![map, coarseMap].every((values) => values.every(Number.isFinite))) throw notNumbers(sample.image, model.loaded.precision);
       shown.push({ sample, photo, mask: await readMask(sample.mask!), map, coarseMap });
       onImage?.('maps');
     }

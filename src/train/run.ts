@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Sample } from '../data/dataset.ts';
+import type { Dataset } from '../data/dataset.ts';
 import { UserError } from '../errors.ts';
+import { type TrainingIdentity, trainingIdentity } from '../eval/identity.ts';
 import type { Gpu } from '../gpu/device.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { type LoadedMfp, type MfpSource, loadMfp } from '../models/mfp/load.ts';
@@ -22,7 +22,7 @@ import { scheduleFactor } from './schedule.ts';
 export interface RunOptions {
   readonly gpu: Gpu;
   readonly source: Pick<MfpSource, 'clip' | 'cnn'>;
-  readonly samples: readonly Sample[];
+  readonly dataset: Pick<Dataset, 'root' | 'layout' | 'samples'>;
   /** Folder of the run: `config.json`, `log.jsonl`, `checkpoint.safetensors`, `mfp.safetensors`, `loss.svg`. */
   readonly out: string;
   readonly config: RunConfig;
@@ -68,18 +68,11 @@ interface RunState {
   readonly random: readonly number[];
   readonly lossScale: LossScaleState;
   readonly config: RunConfig;
-  /** Which images, in which order, the data set listed. */
-  readonly data: string;
+  /** Hashes of data set and models, by what a person calls them. */
+  readonly identity: TrainingIdentity;
   readonly adapter: string;
   /** Kernel variants by op, inputs and attributes: the same ones give the same bits. */
   readonly variants: Readonly<Record<string, string>>;
-}
-
-/** A text that tells two lists of samples apart. */
-function fingerprint(samples: readonly Sample[]): string {
-  const hash = createHash('sha256');
-  for (const { image, mask, label } of samples) hash.update(`${image}\0${mask ?? ''}\0${label}\n`);
-  return hash.digest('hex').slice(0, 16);
 }
 
 /** The images of each update of an epoch: all in random order; the last update is filled from the front. */
@@ -96,7 +89,8 @@ function updatesOf(random: RandomSource, count: number, perUpdate: number): numb
  *   the image and the last good checkpoint
  */
 export async function trainMfp(options: RunOptions): Promise<RunResult> {
-  const { gpu, out, samples, config, signal, saveEvery = 200, validateEvery = 1 } = options;
+  const { gpu, out, dataset, config, signal, saveEvery = 200, validateEvery = 1 } = options;
+  const { samples } = dataset;
   const checkpointFile = join(out, 'checkpoint.safetensors');
   const modelFile = join(out, 'mfp.safetensors');
   if (!samples.length) throw new UserError('the data set has no images to train on');
@@ -106,12 +100,12 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
     throw new UserError(`--out ${out}: cannot make the folder: ${error.message}`);
   });
   const log = new RunLog(join(out, 'log.jsonl'));
-  const data = fingerprint(samples);
+  const identity = await trainingIdentity(dataset, options.source);
   let state: RunState | undefined;
   if (options.resume) {
     state = await restoreCheckpoint<RunState>(gpu, checkpointFile, () => new Map());
     if (JSON.stringify(state.config) !== JSON.stringify(config)) throw new UserError(`--resume: the configuration differs from that of ${checkpointFile}; leave configuration flags out, or start a new run`);
-    if (state.data !== data) throw new UserError(`--resume: the data set is not the one that ${checkpointFile} was trained on`);
+    for (const [what, hash] of Object.entries(identity)) if (state.identity?.[what] !== hash) throw new UserError(`--resume: the ${what} is not the one that ${checkpointFile} was trained with`);
     // Another adapter would compute other bits; the person should know rather than wonder.
     if (state.adapter !== gpu.key) throw new UserError(`--resume: the run was on ${state.adapter}, this is ${gpu.key}. Choose the same with --adapter.`);
     configureVariants(gpu, { ...variantsOf(gpu).policy, pinned: state.variants });
@@ -143,11 +137,16 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
     random = new RandomSource(state.random);
     trainer.lossScale = state.lossScale;
     await log.truncate(step);
-  } else await writeFileAtomic(join(out, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  } else {
+    // Killed before its first checkpoint, a run has left lines that are not of this one.
+    await log.truncate(0);
+    await rm(modelFile, { force: true });
+    await writeFileAtomic(join(out, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+  }
   options.onStart?.({ updates: totalUpdates, done: step, plannedBytes: trainer.plannedBytes });
 
   const save = async (epoch: number, position: number, epochRandom: readonly number[]): Promise<void> => {
-    const next: RunState = { step, epoch, position, random: epochRandom, lossScale: trainer.lossScale, config, data, adapter: gpu.key, variants: variantsOf(gpu).chosenNames };
+    const next: RunState = { step, epoch, position, random: epochRandom, lossScale: trainer.lossScale, config, identity, adapter: gpu.key, variants: variantsOf(gpu).chosenNames };
     await saveCheckpoint(gpu, checkpointFile, tensors, next);
   };
   const writeModel = async (): Promise<void> => {
@@ -201,6 +200,8 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
       await save(epoch + 1, 0, random.state);
       if (signal?.aborted && epoch + 1 < training.epochs) return { finished: false, step, file: modelFile, hostShare: undefined };
     }
+    // A finished run that is resumed has nothing to do, but for what somebody deleted.
+    if (!existsSync(modelFile)) await writeModel();
     await writeFileAtomic(join(out, 'loss.svg'), lossChart(log.lines(), `Training loss of ${out}`));
     const median = wallSeconds.sort((a, b) => a - b)[wallSeconds.length >> 1];
     const hostShare = gpuSeconds !== undefined && median !== undefined ? Math.max(0, 1 - gpuSeconds / median) : undefined;

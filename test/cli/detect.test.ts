@@ -129,6 +129,50 @@ for (const [what, spoil, expected] of [
   });
 }
 
+test('no result takes the place of another one, or of a photo, and none is taken for a photo', async () => {
+  const folder = scratchFolder();
+  const photo = readFileSync(join(photos(join(folder, 'data'), 1, 0), 'good', '000.png'));
+  const shots = join(folder, 'shots');
+  mkdirSync(shots);
+  const names = ['a.jpg.png', 'a.png', 'a.jpg', 'a.jpg-2.png'];
+  for (const name of names) writeFileSync(join(shots, name), photo);
+  const detect = async (...args: readonly string[]) => command(['detect', ...args, '--class', 'plate', ...model]);
+  const first = await detect(...names.map((name) => join(shots, name)), '--out', join(folder, 'out'));
+  assert.is(first.code, 0, first.errors);
+  const files = first.output.trim().split('\n').flatMap((line) => [JSON.parse(line).map, JSON.parse(line).heatmap] as string[]);
+  assert.is(new Set(files).size, 8, files.join(' '));
+  assert.ok(files.every((file) => existsSync(file)));
+  // Results beside the photos: each run finds the photos alone.
+  for (const out of [join(shots, 'results'), shots]) {
+    for (let run = 0; run < 2; run++) {
+      const { code, output, errors } = await detect(shots, '--out', out);
+      assert.is(code, 0, errors);
+      assert.is(output.trim().split('\n').length, names.length);
+      rmSync(join(shots, run ? 'results' : 'none'), { recursive: true, force: true });
+    }
+  }
+  for (const name of names) assert.ok(readFileSync(join(shots, name)).equals(photo), name);
+  writeFileSync(join(folder, 'b.png'), photo);
+  writeFileSync(join(folder, 'b.heatmap.png'), photo);
+  const { code, errors } = await detect(join(folder, 'b.png'), join(folder, 'b.heatmap.png'), '--out', folder);
+  assert.is(code, 1);
+  assert.match(errors, /the heatmap of .*b\.png would take the place of the photo .*b\.heatmap\.png\. Choose another --out/);
+  assert.ok(readFileSync(join(folder, 'b.heatmap.png')).equals(photo));
+});
+
+test('a map of values that are not numbers is the error of its photo', async () => {
+  const folder = scratchFolder();
+  const images = photos(join(folder, 'data'), 1, 0);
+  const damaged = join(folder, 'mfp.safetensors');
+  const bytes = readFileSync(join(checkpoint, 'mfp.safetensors'));
+  writeFileSync(damaged, Buffer.concat([bytes.subarray(0, -4), Buffer.alloc(4, 0xff)]));
+  const { code, output, errors } = await command(['detect', images, '--class', 'plate', ...model.slice(0, 4), '--mfp', damaged, '--out', join(folder, 'out')]);
+  assert.is(code, 1);
+  assert.match(JSON.parse(output).error, /the map of .*000\.png has values that are not numbers\. Are the weights of the model damaged\?/);
+  assert.not.match(errors, /\n\s+at /);
+  assert.equal(readdirSync(join(folder, 'out'), { recursive: true }).filter((name) => /\.(npy|png)$/.test(String(name))), []);
+});
+
 test('an output folder that cannot be written is found before the model is loaded', async () => {
   const folder = scratchFolder();
   const images = photos(join(folder, 'data'), 1, 0);

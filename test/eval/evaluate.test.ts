@@ -202,6 +202,18 @@ test('maps are kept as NumPy arrays', async () => {
   assert.equal(values, pictureMap(await readImage(data.samples[0].image)));
 });
 
+test('maps that are missing or would be one file are an error', async () => {
+  const maps = join(folder, 'late-maps');
+  const state = newState();
+  await shardFile({ state });
+  assert.match((await errorOf(() => shardFile({ state, maps }))).message, /--maps: 25 images that are done have no map in .*late-maps\. Choose another --out, or delete .*shard\.safetensors/);
+  const [first, ...others] = data.samples;
+  const twin = { ...first, image: first.image.replace(/\.png$/, '.jpg') };
+  writeFileSync(twin.image, readFileSync(first.image));
+  assert.match((await errorOf(() => evaluateShard(detector, { ...data, samples: [first, twin, ...others] }, { maps }))).message, /--maps: the maps of .*\.png and of .*\.jpg would both be .*\.npy/);
+  rmSync(twin.image);
+});
+
 test('an image that cannot be used stops the evaluation with its name, and what was done is kept', async () => {
   const broken = makeDataset(join(folder, 'broken'), { size, classes: { bottle: [2, 4] } });
   const sound = openDataset(broken);

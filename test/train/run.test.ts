@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,7 +8,7 @@ import { readImage, readMask } from '../../src/data/image.ts';
 import { loadModel } from '../../src/eval/detector.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { parseRunConfig } from '../../src/train/config.ts';
-import { trainMfp } from '../../src/train/run.ts';
+import { type RunOptions, trainMfp } from '../../src/train/run.ts';
 import { command, scratchFolder } from '../support/command.ts';
 import { writeTestDataset } from '../support/dataset.ts';
 import { errorOf } from '../support/errors.ts';
@@ -32,7 +32,8 @@ const hash = (file: string): string => createHash('sha256').update(readFileSync(
 test('overfits four images', async () => {
   const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 3, size: 80 });
-  const { samples } = openDataset(join(folder, 'data'));
+  const dataset = openDataset(join(folder, 'data'));
+  const { samples } = dataset;
   const gpu = await testGpu();
   const config = parseRunConfig(
     {
@@ -48,7 +49,7 @@ test('overfits four images', async () => {
     },
     'test',
   );
-  const { file, finished } = await trainMfp({ gpu, source, samples, out: join(folder, 'run'), config });
+  const { file, finished } = await trainMfp({ gpu, source, dataset, out: join(folder, 'run'), config });
   assert.ok(finished);
   const detector = await loadModel({ gpu, ...source, mfp: file });
   const scores: number[] = [];
@@ -124,11 +125,11 @@ test('an interrupted run finishes its update, saves, and goes on', async () => {
   const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 2, size: 40 });
   const gpu = await testGpu();
-  const { samples } = openDataset(join(folder, 'data'));
+  const dataset = openDataset(join(folder, 'data'));
   const config = parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 3 } }, 'test');
   const run = (out: string, stopAfter?: number, resume = false) => {
     const stop = new AbortController();
-    return trainMfp({ gpu, source, samples, out: join(folder, out), config, resume, signal: stop.signal, onUpdate: ({ step }) => void (step === stopAfter && stop.abort()) });
+    return trainMfp({ gpu, source, dataset, out: join(folder, out), config, resume, signal: stop.signal, onUpdate: ({ step }) => void (step === stopAfter && stop.abort()) });
   };
   await run('whole');
   const first = await run('parts', 4);
@@ -140,17 +141,50 @@ test('an interrupted run finishes its update, saves, and goes on', async () => {
   assert.equal(steps, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
 });
 
+test('a run that was killed before its first checkpoint begins again, and one that has moved goes on', async () => {
+  const folder = scratchFolder();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 1, size: 40 });
+  const gpu = await testGpu();
+  const config = parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 2 } }, 'test');
+  const run = (data: string, options: Partial<RunOptions> = {}) => trainMfp({ gpu, source, dataset: openDataset(join(folder, data)), out: join(folder, 'run'), config, ...options });
+  const logged = () => readFileSync(join(folder, 'run', 'log.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line).step);
+  mkdirSync(join(folder, 'run'));
+  writeFileSync(join(folder, 'run', 'log.jsonl'), '{"step":1,"loss":1}\n{"step":2,"lo');
+  writeFileSync(join(folder, 'run', 'mfp.safetensors'), 'of another run');
+  const stop = new AbortController();
+  await run('data', { signal: stop.signal, onUpdate: ({ step }) => void (step === 1 && stop.abort()) });
+  assert.equal(logged(), [1]);
+  assert.not(existsSync(join(folder, 'run', 'mfp.safetensors')));
+  renameSync(join(folder, 'data'), join(folder, 'moved'));
+  assert.ok((await run('moved', { resume: true })).finished);
+  assert.equal(logged(), [1, 2, 3, 4]);
+  // A model that somebody deleted is there again.
+  const model = hash(join(folder, 'run', 'mfp.safetensors'));
+  rmSync(join(folder, 'run', 'mfp.safetensors'));
+  await run('moved', { resume: true });
+  assert.is(hash(join(folder, 'run', 'mfp.safetensors')), model);
+});
+
 test('refuses to overwrite a run, to resume none, or to resume with other data', async () => {
   const folder = scratchFolder();
   writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 1, size: 40 });
   const gpu = await testGpu();
-  const { samples } = openDataset(join(folder, 'data'));
+  const dataset = openDataset(join(folder, 'data'));
   const config = parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 1 } }, 'test');
-  const options = { gpu, source, samples, out: join(folder, 'run'), config };
+  const options = { gpu, source, dataset, out: join(folder, 'run'), config };
   assert.match((await errorOf(() => trainMfp({ ...options, resume: true }))).message, /there is no .*checkpoint\.safetensors/);
   await trainMfp(options);
   assert.match((await errorOf(() => trainMfp(options))).message, /holds a run already/);
-  assert.match((await errorOf(() => trainMfp({ ...options, resume: true, samples: samples.slice(1) }))).message, /data set is not the one/);
+  const refusal = async (changed: Partial<typeof options>): Promise<string> => (await errorOf(() => trainMfp({ ...options, ...changed, resume: true }))).message;
+  assert.match(await refusal({ dataset: { ...dataset, samples: dataset.samples.slice(1) } }), /--resume: the data set is not the one that .*checkpoint\.safetensors was trained with/);
+  cpSync(source.clip, join(folder, 'clip'), { recursive: true });
+  const weights = join(folder, 'clip', 'model.safetensors');
+  const changed = readFileSync(weights);
+  changed[changed.length - 1] ^= 1;
+  writeFileSync(weights, changed);
+  assert.match(await refusal({ source: { ...source, clip: join(folder, 'clip') } }), /the CLIP \(--clip\) is not the one/);
+  writeFileSync(dataset.samples[0].image, Buffer.concat([readFileSync(dataset.samples[0].image), Buffer.alloc(1)]));
+  assert.match(await refusal({}), /the data set is not the one/);
   const other = { ...config, training: { ...config.training, epochs: 2 } };
   assert.match((await errorOf(() => trainMfp({ ...options, resume: true, config: other }))).message, /configuration differs/);
 });
