@@ -12,7 +12,7 @@ import { writeFileAtomic } from '../io/files.ts';
 import { rooflineChart } from '../report/roofline.ts';
 import { table } from '../report/table.ts';
 import type { Op } from '../tensor/op.ts';
-import { type DeviceFlags, gpuOptions, numberBetween, variantPolicy, withDevice } from './options.ts';
+import { type DeviceFlags, gpuOptions, numberBetween, prepareFile, variantPolicy, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
 interface BenchFlags extends DeviceFlags {
@@ -36,6 +36,8 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
   const wanted = names.length ? names.map((name) => ops.get(name)!) : [...ops.values()];
   // A file that cannot be compared with is known before anything is measured.
   const old = flags.compare === undefined ? undefined : await readBenchFile(flags.compare);
+  await prepareFile('--json', flags.json);
+  await prepareFile('--plot', flags.plot);
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     if (old && old.adapter !== gpu.key) {
@@ -50,9 +52,10 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
     const results = await benchInRounds(gpu, jobs, probe, flags.seconds, ({ op }) => progress.step(op.name));
     progress.stop();
     const measured: BenchFile<RoundedResult> = { adapter: gpu.key, dawn: dawnVersion(), date: new Date().toISOString(), ceilings, results };
+    // Before they are printed: whoever reads that may be gone, and this process with it.
+    if (flags.json !== undefined) await writeBenchFile(flags.json, measured);
+    if (flags.plot !== undefined) await writeFileAtomic(flags.plot, plotOf(gpu, measured));
     printResults(measured);
-    if (flags.json) await writeBenchFile(flags.json, measured);
-    if (flags.plot) await writeFileAtomic(flags.plot, plotOf(gpu, measured));
     if (old) await printComparison(gpu, jobs, probe, flags, old, measured);
     probe.close();
   } finally {

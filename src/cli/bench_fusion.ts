@@ -7,7 +7,7 @@ import { formatBytes } from '../gpu/memory.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { table } from '../report/table.ts';
 import { configureVariants } from '../tensor/variants.ts';
-import { type DeviceFlags, gpuOptions, numberBetween, variantPolicy, withDevice } from './options.ts';
+import { type DeviceFlags, gpuOptions, numberBetween, prepareFile, variantPolicy, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
 interface FusionFlags extends DeviceFlags {
@@ -50,6 +50,7 @@ async function fusion(names: string[], flags: FusionFlags): Promise<void> {
     const { name, sizeNames } = studies[0];
     if (sizes.length !== sizeNames.length) throw new UserError(`--shapes ${sizes.join('x')}: ${name} takes ${sizeNames.join(' x ')}`);
   }
+  await prepareFile('--json', flags.json);
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     configureVariants(gpu, variantPolicy(flags));
@@ -71,6 +72,8 @@ async function fusion(names: string[], flags: FusionFlags): Promise<void> {
       progress.step(study.name);
     }
     progress.stop();
+    // Before anything is printed: whoever reads that may be gone, and this process with it.
+    if (flags.json !== undefined) await writeFileAtomic(flags.json, `${JSON.stringify({ adapter: gpu.key, date: new Date().toISOString(), results }, null, 2)}\n`);
     process.stdout.write(`${gpu.adapter.description || gpu.key}\n\n`);
     for (const { name, fuses } of studies) process.stdout.write(`${name}: ${fuses}\n`);
     // Four digits of the time, and the spread to the same place.
@@ -96,7 +99,6 @@ async function fusion(names: string[], flags: FusionFlags): Promise<void> {
     process.stdout.write(`\n${table(['study', 'case', 'type', 'pass', 'fused ms', 'chain ms', 'chain / fused', 'fused dispatches', 'chain dispatches', 'fused moves', 'chain moves', 'fused memory', 'chain memory'], rows)}\n`);
     const differences = results.map(({ difference }) => difference);
     process.stdout.write(`${gpu.timestamps ? 'Times are of the kernels' : 'The adapter has no timestamps: times are on the wall clock'}. In every case kernel and chain gave the same results, at most ${Math.max(...differences).toExponential(1)} of the largest value apart.\n`);
-    if (flags.json) await writeFileAtomic(flags.json, `${JSON.stringify({ adapter: gpu.key, date: new Date().toISOString(), results }, null, 2)}\n`);
   } finally {
     gpu.close();
   }

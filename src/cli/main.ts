@@ -11,6 +11,7 @@ import { doctorCommand } from './doctor.ts';
 import { evalCommand } from './eval.ts';
 import { figuresCommand } from './figures.ts';
 import { mergeCommand } from './merge.ts';
+import { type DeviceFlags, checkForcedVariants } from './options.ts';
 import { planCommand } from './plan.ts';
 import { profileCommand } from './profile.ts';
 import { trainCommand } from './train.ts';
@@ -23,6 +24,10 @@ const program = new Command('mfp-clip')
   // Here and in bench: what follows "bench fusion" is that command's, though bench has options of the same names.
   .enablePositionalOptions()
   .showHelpAfterError('(run with --help for all options)')
+  .hook('preAction', async (_program, command) => {
+    const { variant } = command.opts<Partial<DeviceFlags>>();
+    if (variant) await checkForcedVariants(variant);
+  })
   .addCommand(detectCommand())
   .addCommand(trainCommand())
   .addCommand(planCommand())
@@ -34,6 +39,15 @@ const program = new Command('mfp-clip')
   .addCommand(benchCommand().enablePositionalOptions().addCommand(benchFusionCommand()))
   .addCommand(profileCommand())
   .addCommand(doctorCommand());
+
+// Whoever reads the results may leave early, as head does: then this ends too, with the exit code of a program that a closed pipe ended
+// (128 + SIGPIPE). What is in files stays whole, for each is written before its line is printed.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') process.stderr.write(`mfp-clip: cannot write to standard output: ${error.message}\n`);
+  process.exit(error.code === 'EPIPE' ? 141 : 1);
+});
+// Messages that nobody reads are no reason to end a training.
+process.stderr.on('error', () => {});
 
 try {
   await program.parseAsync();

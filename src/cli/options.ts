@@ -1,6 +1,8 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { constants } from 'node:fs';
-import { access, mkdir } from 'node:fs/promises';
+import { access, mkdir, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { allOps } from '../bench/registry.ts';
 import { UserError } from '../errors.ts';
 import type { ModelOptions } from '../eval/detector.ts';
 import type { GpuOptions } from '../gpu/device.ts';
@@ -31,14 +33,21 @@ export function listOfNames(text: string): string[] {
   return names;
 }
 
-/** Makes the folder of --out, so that a place where nothing can be written is known before the work. @throws UserError */
-export async function prepareOut(folder: string): Promise<void> {
+/** Makes the folder of --out, so that a place where nothing can be written is known before the work. @param named what errors call it @throws UserError */
+export async function prepareOut(folder: string, named = `--out ${folder}`): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
     await access(folder, constants.W_OK);
   } catch (error) {
-    throw new UserError(`--out ${folder}: cannot write there: ${(error as Error).message}`);
+    throw new UserError(`${named}: cannot write there: ${(error as Error).message}`);
   }
+}
+
+/** The same for a file that a flag may name. @throws UserError */
+export async function prepareFile(flag: string, file: string | undefined): Promise<void> {
+  if (file === undefined) return;
+  await prepareOut(dirname(file), `${flag} ${file}`);
+  if (file.endsWith('/') || (await stat(resolve(file)).catch(() => undefined))?.isDirectory()) throw new UserError(`${flag} ${file}: it is a folder; name a file`);
 }
 
 /** Parses "8GB", "500 MB" or a plain count of bytes (decimal units, as memory is printed). */
@@ -52,6 +61,20 @@ function forcedVariant(text: string, earlier: Record<string, string> = {}): Reco
   const match = /^([a-z0-9_]+)=([a-z0-9_-]+)$/i.exec(text);
   if (!match) throw new InvalidArgumentError('It must look like gemm=tiled.');
   return { ...earlier, [match[1]]: match[2] };
+}
+
+/** Whether the ops and variants of --variant exist: which of them a command will meet is known late, and may be none. @throws UserError */
+export async function checkForcedVariants(forced: Readonly<Record<string, string>>): Promise<void> {
+  const ops = await allOps();
+  for (const [name, variant] of Object.entries(forced)) {
+    const op = ops.get(name);
+    if (!op) {
+      const near = [...ops.keys()].filter((other) => other.includes(name) || name.includes(other));
+      const several = [...ops.values()].filter(({ variants }) => variants.length > 1).map((other) => other.name);
+      throw new UserError(`--variant ${name}=${variant}: there is no op "${name}". ${near.length ? `Near it: ${near.join(', ')}` : `With several variants there are: ${several.join(', ')}`}`);
+    }
+    if (!op.variants.some((other) => other.name === variant)) throw new UserError(`--variant ${name}=${variant}: ${name} has the variants ${op.variants.map((other) => other.name).join(', ')}`);
+  }
 }
 
 /** Options of every command that opens a device. */

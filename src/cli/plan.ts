@@ -9,10 +9,13 @@ import { type ResnetConfig, configOfResnetCheckpoint, resnet50 } from '../models
 import { table } from '../report/table.ts';
 import { configureVariants } from '../tensor/variants.ts';
 import { planTraining } from '../train/plan.ts';
-import { type DeviceFlags, gpuOptions, withDevice } from './options.ts';
+import { type DeviceFlags, withDevice } from './options.ts';
 import { type ConfigFlags, runConfigOf, withConfig } from './train.ts';
 
-interface PlanFlags extends DeviceFlags, ConfigFlags {
+/** What changes a plan, of the flags of training: precisions and recomputation are rows of their own. */
+const planFlags = ['--config', '--set', '--batch', '--size', '--adapter', '--variant'];
+
+interface PlanFlags extends Pick<ConfigFlags, 'config' | 'set' | 'batch' | 'size'>, Pick<DeviceFlags, 'adapter' | 'variant'> {
   readonly clip?: string;
   readonly cnn?: string;
 }
@@ -30,7 +33,7 @@ async function plan(flags: PlanFlags): Promise<void> {
   const config = runConfigOf(flags);
   const clip = flags.clip === undefined ? vitLarge14 : await readClipSizes(flags.clip);
   const cnn = flags.cnn !== undefined ? await resnetSizes(flags.cnn) : needsCnn(config) ? resnet50 : undefined;
-  const gpu = await Gpu.open(gpuOptions(flags));
+  const gpu = await Gpu.open({ adapter: flags.adapter });
   try {
     // Measuring would need the memory that is only asked for.
     configureVariants(gpu, { mode: 'default', forced: flags.variant });
@@ -54,5 +57,6 @@ export function planCommand(): Command {
     .description('say how much device memory training needs, in f32 and f16, with and without recomputation; nothing is loaded or run')
     .option('--clip <path>', 'CLIP: a folder with the config.json of a Hugging Face CLIP, or safetensors with OpenAI\'s names; default: the sizes of ViT-L/14')
     .option('--cnn <path>', 'ResNet: safetensors with torchvision\'s or timm\'s names; default: the sizes of ResNet-50');
-  return withDevice(withConfig(command)).action(plan);
+  for (const option of withDevice(withConfig(new Command())).options) if (planFlags.includes(option.long!)) command.addOption(option);
+  return command.action(plan);
 }

@@ -14,7 +14,7 @@ import { configureVariants } from '../tensor/variants.ts';
 import { mfpConfigOf } from '../train/config.ts';
 import { ExampleLoader } from '../train/examples.ts';
 import { MfpTrainer, type TrainingExample } from '../train/mfp_trainer.ts';
-import { type DeviceFlags, type ModelFlags, gpuOptions, listOfNames, modelOptions, variantPolicy, wholeNumber, withDevice, withModel } from './options.ts';
+import { type DeviceFlags, type ModelFlags, gpuOptions, listOfNames, modelOptions, prepareFile, variantPolicy, wholeNumber, withDevice, withModel } from './options.ts';
 import { type ConfigFlags, openChecked, runConfigOf, withConfig } from './train.ts';
 
 interface ProfileFlags {
@@ -53,10 +53,10 @@ async function profile(gpu: Gpu, { what, run, time, plan }: Subject, { rounds, d
   const { plannedBytes, dispatches } = await plan();
   const adapter = gpu.adapter.description || gpu.key;
   const otherBytes = gpu.memory.allocated - plannedBytes;
+  // Before anything is printed: whoever reads that may be gone, and this process with it.
+  if (trace !== undefined) await writeFileAtomic(trace, `${JSON.stringify(chromeTrace(typicalRun(timedRuns), { adapter, what }, otherBytes))}\n`);
   process.stdout.write(profileText({ what, adapter, wallMilliseconds, timedRuns: gpu.timestamps ? timedRuns : undefined, dispatches, plannedBytes, otherBytes }, depth));
-  if (trace === undefined) return;
-  await writeFileAtomic(trace, `${JSON.stringify(chromeTrace(typicalRun(timedRuns), { adapter, what }, otherBytes))}\n`);
-  process.stdout.write(`\nThe trace is ${trace}; open it at https://ui.perfetto.dev or chrome://tracing\n`);
+  if (trace !== undefined) process.stdout.write(`\nThe trace is ${trace}; open it at https://ui.perfetto.dev or chrome://tracing\n`);
 }
 
 interface DetectFlags extends ModelFlags, ProfileFlags {
@@ -68,6 +68,7 @@ async function profileDetect(patterns: string[], flags: DetectFlags): Promise<vo
   if (className === '') throw new UserError('--class is empty; name the object in the photos, for example --class "metal nut"');
   const images: RgbImage[] = [];
   for (const file of await listImages(patterns)) images.push(await readImage(file));
+  await prepareFile('--trace', flags.trace);
   const detector = await loadModel(modelOptions(flags));
   try {
     const subject: Subject = {
@@ -97,6 +98,7 @@ async function profileTrain(flags: TrainFlags): Promise<void> {
   const { samples } = await openChecked(flags.data, 'test', flags.classes, false);
   if (!samples.length) throw new UserError(`${flags.data} has no images to train on`);
   const { batch, accumulation, precision, seed } = config.training;
+  await prepareFile('--trace', flags.trace);
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     configureVariants(gpu, variantPolicy(flags));

@@ -9,7 +9,7 @@ import { validateModel } from '../eval/validate.ts';
 import { Gpu } from '../gpu/device.ts';
 import { formatBytes } from '../gpu/memory.ts';
 import { configureVariants } from '../tensor/variants.ts';
-import { type RunConfig, parseRunConfig } from '../train/config.ts';
+import { type RunConfig, defaultRunConfig, parseRunConfig } from '../train/config.ts';
 import { trainMfp } from '../train/run.ts';
 import { type DeviceFlags, gpuOptions, listOfNames, variantPolicy, wholeNumber, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
@@ -47,8 +47,16 @@ function readJson(file: string): unknown {
   }
 }
 
+/** A configuration with one field changed. @param source the file or flag that changes it, for errors */
+function withField(config: RunConfig, section: string, field: string, value: unknown, source: string): RunConfig {
+  // Refuses sections and fields that there are not, so that what is read below is never anything inherited.
+  const parsed = parseRunConfig({ [section]: { [field]: value } }, source);
+  const fieldsOf = (of: RunConfig): Record<string, unknown> => of[section as keyof RunConfig] as unknown as Record<string, unknown>;
+  return { ...config, [section]: { ...fieldsOf(config), [field]: fieldsOf(parsed)[field] } };
+}
+
 /** "sp.count=4" as a change of a configuration. */
-function applySetting(config: Record<string, Record<string, unknown>>, text: string): void {
+function applySetting(config: RunConfig, text: string): RunConfig {
   const match = /^(\w+)\.(\w+)=(.*)$/.exec(text);
   if (!match) throw new UserError(`--set ${text}: it must look like sp.count=4`);
   const [, section, field, value] = match;
@@ -58,7 +66,7 @@ function applySetting(config: Record<string, Record<string, unknown>>, text: str
   } catch {
     // Not JSON: a word, as in i2tp.concat=token.
   }
-  (config[section] ??= {})[field] = parsed;
+  return withField(config, section, field, parsed, `--set ${text}`);
 }
 
 /** Adds the options of `ConfigFlags`. */
@@ -76,13 +84,13 @@ export function withConfig(command: Command): Command {
 
 /** The configuration that file and flags describe. */
 export function runConfigOf(flags: ConfigFlags): RunConfig {
-  const changes = (flags.config ? structuredClone(readJson(flags.config)) : {}) as Record<string, Record<string, unknown>>;
-  const source = flags.config ?? 'command line';
-  for (const text of flags.set ?? []) applySetting(changes, text);
-  const training = { epochs: flags.epochs, batch: flags.batch, precision: flags.precision, recompute: flags.recompute, seed: flags.seed };
-  for (const [field, value] of Object.entries(training)) if (value !== undefined) (changes.training ??= {})[field] = value;
-  if (flags.size !== undefined) (changes.image ??= {}).size = flags.size;
-  return parseRunConfig(changes, source);
+  // The file alone first, so that an error names what is to blame.
+  let config = flags.config === undefined ? defaultRunConfig : parseRunConfig(readJson(flags.config), flags.config);
+  for (const text of flags.set ?? []) config = applySetting(config, text);
+  for (const field of ['epochs', 'batch', 'precision', 'recompute', 'seed'] as const) {
+    if (flags[field] !== undefined) config = withField(config, 'training', field, flags[field], `--${field}`);
+  }
+  return flags.size === undefined ? config : withField(config, 'image', 'size', flags.size, '--size');
 }
 
 /** The data set with its problems on standard error. */
@@ -111,12 +119,15 @@ async function train(flags: TrainFlags): Promise<void> {
     process.stderr.write('mfp-clip: --val is the folder that is trained on: its figures will not be zero-shot\n');
   }
   const stop = new AbortController();
-  const onInterrupt = (): void => {
-    process.stderr.write('\nmfp-clip: finishing this update and saving; interrupt again to leave at once\n');
+  let signalled: NodeJS.Signals | undefined;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    process.stderr.write(`\nmfp-clip: finishing this update and saving; ${signal === 'SIGINT' ? 'interrupt again to leave at once' : 'this takes a moment'}\n`);
+    signalled = signal;
     stop.abort();
     process.once('SIGINT', () => process.exit(130));
   };
-  process.once('SIGINT', onInterrupt);
+  // Clusters send SIGTERM some time before they kill.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
   const gpu = await Gpu.open(gpuOptions(flags));
   let progress: ReturnType<typeof startProgress> | undefined;
   try {
@@ -124,7 +135,7 @@ async function train(flags: TrainFlags): Promise<void> {
     const result = await trainMfp({
       gpu,
       source: { clip: flags.clip, cnn: flags.cnn },
-      samples: dataset.samples,
+      dataset,
       out: flags.out,
       config,
       resume: flags.resume,
@@ -152,10 +163,10 @@ async function train(flags: TrainFlags): Promise<void> {
         ? `mfp-clip: ${result.step} updates done, peak device memory ${formatBytes(gpu.memory.peak)}${share}. The model is ${result.file}\n`
         : `mfp-clip: stopped after update ${result.step}. Go on with --resume.\n`,
     );
-    if (!result.finished) process.exitCode = 130;
+    if (!result.finished) process.exitCode = signalled === 'SIGTERM' ? 143 : 130;
   } finally {
     progress?.stop();
-    process.off('SIGINT', onInterrupt);
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
     gpu.close();
   }
 }

@@ -82,7 +82,7 @@ test('training and evaluating on the same images is pointed out, and mistakes ar
   assert.match(overlapping.errors, /trained and evaluated on the same images of plate: the figures will not be zero-shot/);
   for (const [mistake, expected] of [
     [['--tables', '1'], /It must be some of 2,3,4/],
-    [['--set', 'sp.count=0'], /sp\.count must be a whole number of at least 1/],
+    [['--set', 'sp.count=0'], /--set sp\.count=0: sp\.count must be a whole number from 1 to 1024, not 0/],
     [['--published', join(folder, 'none.json')], /cannot read .*none\.json/],
   ] as const) {
     const { code, errors } = await command([...flags, '--out', join(folder, 'none'), ...mistake]);

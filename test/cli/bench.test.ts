@@ -60,6 +60,34 @@ test('a bench of another adapter, or no bench, is not compared with', async () =
   }
 });
 
+test('files are written when nobody reads what is printed', async () => {
+  const json = join(folder, 'unread.json');
+  // The adapter's line comes before the measuring, the table after it.
+  const left = await command([...quick, '--json', json], undefined, 'after the first output');
+  assert.not.match(left.errors, /EPIPE|\n\s+at /);
+  assert.is(JSON.parse(readFileSync(json, 'utf8')).results[0].op, 'add');
+  const fusion = join(folder, 'fusion.json');
+  const { code, errors } = await command(['bench', 'fusion', 'adam', '--shapes', '64', '--seconds', '0.01', '--json', fusion], undefined, 'at once');
+  assert.is(code, 141, errors);
+  assert.not.match(errors, /EPIPE|\n\s+at /);
+  assert.is(JSON.parse(readFileSync(fusion, 'utf8')).results[0].study, 'adam');
+});
+
+test('a file that cannot be written is known before a device is opened', async () => {
+  writeFileSync(join(folder, 'file'), '');
+  for (const [args, message] of [
+    [['add', '--json', join(folder, 'file', 'bench.json')], /^mfp-clip: --json .*bench\.json: cannot write there: /m],
+    [['add', '--plot', join(folder, 'file', 'plot.svg')], /^mfp-clip: --plot .*plot\.svg: cannot write there: /m],
+    [['add', '--json', ''], /^mfp-clip: --json : it is a folder; name a file/m],
+    [['add', '--json', folder], /^mfp-clip: --json .*: it is a folder; name a file/m],
+    [['fusion', 'adam', '--json', join(folder, 'file', 'fusion.json')], /^mfp-clip: --json .*fusion\.json: cannot write there: /m],
+  ] as const) {
+    const { code, errors } = await command(['bench', ...args, '--adapter', 'no such adapter']);
+    assert.is(code, 1);
+    assert.match(errors, message);
+  }
+});
+
 test('sizes need an op, and are explained', async () => {
   const { code, errors } = await command(['bench', '--shapes', '3x4']);
   assert.is(code, 1);

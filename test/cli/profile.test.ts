@@ -69,6 +69,21 @@ test('profile train has backward passes and the optimizer, and saves nothing but
   assert.equal(readdirSync(folder).sort(), [...before, 'train.json'].sort());
 });
 
+test('the trace is written when nobody reads the tables, and where it cannot be is known before the model is loaded', async () => {
+  const detect = ['profile', 'detect', image, '--class', 'plate', ...model, '--rounds', '1'];
+  const trace = join(folder, 'unread.json');
+  const { code, errors } = await command([...detect, '--trace', trace], undefined, 'at once');
+  assert.is(code, 141, errors);
+  assert.not.match(errors, /EPIPE|\n\s+at /);
+  readTrace(trace);
+  writeFileSync(join(folder, 'file'), '');
+  for (const subject of [detect, ['profile', 'train', '--data', data, ...model]]) {
+    const refused = await command([...subject, '--trace', join(folder, 'file', 'trace.json'), '--adapter', 'no such adapter']);
+    assert.is(refused.code, 1);
+    assert.match(refused.errors, /^mfp-clip: --trace .*trace\.json: cannot write there: /m);
+  }
+});
+
 for (const [what, args, expected] of [
   ['a missing class', ['detect', image, ...model], /required option '--class/],
   ['an empty class', ['detect', image, '--class', ' ', ...model], /--class is empty/],

@@ -19,12 +19,17 @@ export interface CommandResult {
  * Runs `mfp-clip` from source, in the project's folder.
  *
  * @param killWhen asked every few milliseconds, with what came on standard error so far; when it says so, the program gets SIGKILL
+ * @param leave when whoever reads standard output closes it; default: never
  */
-export function command(args: readonly string[], killWhen?: (errors: string) => boolean): Promise<CommandResult> {
+export function command(args: readonly string[], killWhen?: (errors: string) => boolean, leave?: 'at once' | 'after the first output'): Promise<CommandResult> {
   const start = performance.now();
   const child = spawn(process.execPath, ['--import', 'tsx', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'], cwd: fileURLToPath(new URL('../../', import.meta.url)) });
   let [output, errors] = ['', ''];
-  child.stdout.on('data', (data: Buffer) => (output += data.toString()));
+  child.stdout.on('data', (data: Buffer) => {
+    output += data.toString();
+    if (leave) child.stdout.destroy();
+  });
+  if (leave === 'at once') child.stdout.destroy();
   child.stderr.on('data', (data: Buffer) => (errors += data.toString()));
   const timer = killWhen && setInterval(() => killWhen(errors) && child.kill('SIGKILL'), 3);
   return new Promise((resolve) => {

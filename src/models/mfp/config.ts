@@ -104,12 +104,15 @@ const stages: Rule = {
   want: 'a list of different stages from 1 to 4',
 };
 
+/** Far more than are of use, and few enough to plan their memory. */
+const promptCount: Rule = { check: (value) => positiveInteger.check(value) && (value as number) <= 1024, want: 'a whole number from 1 to 1024' };
+
 /** What each field may be. */
 export const mfpRules: Rules = {
   image: { size: positiveInteger },
   cnn: { size: positiveInteger },
   i2tp: { enabled: flag, concat: oneOf('feature', 'token') },
-  sp: { enabled: flag, count: positiveInteger, stages, keepPrompts: flag },
+  sp: { enabled: flag, count: promptCount, stages, keepPrompts: flag },
   adapter: { enabled: flag, hidden: orNull(positiveInteger), lnPost: flag },
   mpfa: { enabled: flag, size: oneOf(1, 3, 5) },
   map: { temperature: orNull(positive), stages },
