@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Experiment, evaluateInFolder, trainInFolder } from '../src/cli/experiment.ts';
+import { awaitInterruption } from '../src/cli/interruption.ts';
 import { type DeviceFlags, gpuOptions, prepareOut, variantPolicy, withDevice } from '../src/cli/options.ts';
 import { formatDuration, startProgress } from '../src/cli/progress.ts';
 import { type Dataset, openDataset } from '../src/data/dataset.ts';
@@ -143,20 +144,15 @@ async function main(flags: DemoFlags): Promise<void> {
   const out = join(flags.out, flags.full ? 'full' : 'short');
   await prepareOut(out);
   const start = performance.now();
-  const stop = new AbortController();
-  process.once('SIGINT', () => {
-    process.stderr.write('\ndemo: finishing this step and saving; interrupt again to leave at once\n');
-    stop.abort();
-    process.once('SIGINT', () => process.exit(130));
-  });
+  const interruption = awaitInterruption('this step', 'demo');
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     const say = (text: string): void => void process.stderr.write(`demo: ${formatDuration((performance.now() - start) / 1000).padStart(5)}  ${text}\n`);
     say(`on ${gpu.adapter.description || gpu.key}`);
-    const results = await runDemo({ out, experiment: { gpu, clip: flags.clip, cnn: flags.cnn, variants: variantPolicy(flags), signal: stop.signal }, size, say });
+    const results = await runDemo({ out, experiment: { gpu, clip: flags.clip, cnn: flags.cnn, variants: variantPolicy(flags), signal: interruption.signal }, size, say });
     if (!results) {
       process.stderr.write('demo: stopped. The same command goes on from here.\n');
-      process.exitCode = 130;
+      process.exitCode = interruption.exitCode;
       return;
     }
     const text = demoTable(results);

@@ -9,6 +9,7 @@ import { ablationResults, ablationTable, isDone, readPublished, runAblation, wri
 import { ablationTables, planAblation } from '../report/ablation_tables.ts';
 import { shardOf } from './eval.ts';
 import { evaluateInFolder, trainInFolder } from './experiment.ts';
+import { awaitInterruption } from './interruption.ts';
 import { type DeviceFlags, gpuOptions, listOfNames, prepareOut, variantPolicy, wholeNumber, withDevice } from './options.ts';
 import { formatDuration } from './progress.ts';
 import { type ConfigFlags, openChecked, runConfigOf, withConfig } from './train.ts';
@@ -54,15 +55,7 @@ async function ablate(flags: AblateFlags): Promise<void> {
   await prepareOut(out);
   const { clip, cnn } = await modelFiles({ clip: flags.clip, cnn: flags.cnn });
   const source = { train: dataIdentity(train), evaluation: dataIdentity(evaluation), clip, cnn };
-  const stop = new AbortController();
-  let signalled: NodeJS.Signals | undefined;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    process.stderr.write(`\nmfp-clip: finishing this step and saving; ${signal === 'SIGINT' ? 'interrupt again to leave at once' : 'this takes a moment'}\n`);
-    signalled = signal;
-    stop.abort();
-    process.once('SIGINT', () => process.exit(130));
-  };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  const interruption = awaitInterruption('this step');
   let gpu: Gpu | undefined;
   let finished: boolean;
   try {
@@ -71,7 +64,7 @@ async function ablate(flags: AblateFlags): Promise<void> {
       source,
       out,
       shard,
-      signal: stop.signal,
+      signal: interruption.signal,
       onUnit({ label, seed }, { index, total, done }) {
         process.stderr.write(`mfp-clip: ${index + 1}/${total} ${label}, seed ${seed}${done ? ': there already' : ''}\n`);
       },
@@ -79,7 +72,7 @@ async function ablate(flags: AblateFlags): Promise<void> {
         // Opened for the first unit that needs it: putting tables together needs none.
         gpu ??= await Gpu.open(gpuOptions(flags));
         const start = performance.now();
-        const experiment = { gpu, clip: flags.clip, cnn: flags.cnn, variants: variantPolicy(flags), signal: stop.signal };
+        const experiment = { gpu, clip: flags.clip, cnn: flags.cnn, variants: variantPolicy(flags), signal: interruption.signal };
         const mfp = await trainInFolder(experiment, train, unit.config, folder, flags.saveEvery);
         const done = mfp !== undefined && (await evaluateInFolder(experiment, evaluation, { mfp, precision: unit.config.training.precision }, folder)) !== undefined;
         if (done) process.stderr.write(`mfp-clip: ${unit.name} is done after ${formatDuration((performance.now() - start) / 1000)}\n`);
@@ -87,12 +80,12 @@ async function ablate(flags: AblateFlags): Promise<void> {
       },
     });
   } finally {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+    interruption.ignore();
     gpu?.close();
   }
   if (!finished) {
     process.stderr.write('mfp-clip: stopped. The same command goes on from here.\n');
-    process.exitCode = signalled === 'SIGTERM' ? 143 : 130;
+    process.exitCode = interruption.exitCode;
     return;
   }
   const missing = plan.units.filter((unit) => !isDone(out, unit));

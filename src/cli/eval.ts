@@ -11,6 +11,7 @@ import { formatBytes } from '../gpu/memory.ts';
 import { writeFileAtomic } from '../io/files.ts';
 import { type ReportPanels, writeReport } from '../report/html.ts';
 import { makePanels, mapsOfModel } from '../report/panels.ts';
+import { awaitInterruption } from './interruption.ts';
 import { type ModelFlags, listOfNames, modelOptions, prepareOut, wholeNumber, withModel } from './options.ts';
 import { formatDuration, startProgress } from './progress.ts';
 import { openChecked } from './train.ts';
@@ -72,16 +73,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
   const options = modelOptions(flags);
   const files = await modelFiles(options);
   const detector = await loadModel(options);
-  const stop = new AbortController();
-  let signalled: NodeJS.Signals | undefined;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    process.stderr.write(`\nmfp-clip: finishing this batch and saving; ${signal === 'SIGINT' ? 'interrupt again to leave at once' : 'this takes a moment'}\n`);
-    signalled = signal;
-    stop.abort();
-    process.once('SIGINT', () => process.exit(130));
-  };
-  // Clusters send SIGTERM some time before they kill.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  const interruption = awaitInterruption('this batch');
   const state = stateFile(out, shard);
   const started = new Date().toISOString();
   let progress: ReturnType<typeof startProgress> | undefined;
@@ -98,7 +90,7 @@ async function evaluate(flags: EvalFlags): Promise<void> {
       state,
       saveSeconds: flags.saveEvery,
       maps: flags.maps ? join(out, 'maps') : undefined,
-      signal: stop.signal,
+      signal: interruption.signal,
       onStart({ total, done }) {
         const part = shard.count > 1 ? `shard ${shard.index}/${shard.count}: ${total} of ${dataset.samples.length} images` : `${total} images`;
         process.stderr.write(`mfp-clip: ${part} of ${dataset.classes.length} classes${done ? `, ${done} of them done` : ''}, on ${detector.gpu.adapter.description || detector.gpu.key}\n`);
@@ -133,12 +125,12 @@ async function evaluate(flags: EvalFlags): Promise<void> {
     }
   } finally {
     progress?.stop();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+    interruption.ignore();
     detector.close();
   }
   if (!finished) {
     process.stderr.write('mfp-clip: stopped. The same command goes on from here.\n');
-    process.exitCode = signalled === 'SIGTERM' ? 143 : 130;
+    process.exitCode = interruption.exitCode;
   } else if (results) await presentResults(out, results, pictures);
   else {
     const waiting = Array.from({ length: shard.count }, (_, i) => ({ index: i + 1, count: shard.count })).filter((other) => !existsSync(stateFile(out, other)));

@@ -11,6 +11,7 @@ import { formatBytes } from '../gpu/memory.ts';
 import { configureVariants } from '../tensor/variants.ts';
 import { type RunConfig, defaultRunConfig, parseRunConfig } from '../train/config.ts';
 import { trainMfp } from '../train/run.ts';
+import { awaitInterruption } from './interruption.ts';
 import { type DeviceFlags, gpuOptions, listOfNames, variantPolicy, wholeNumber, withDevice } from './options.ts';
 import { startProgress } from './progress.ts';
 
@@ -118,16 +119,7 @@ async function train(flags: TrainFlags): Promise<void> {
   if (flags.val !== undefined && existsSync(flags.val) && realpathSync(flags.val) === realpathSync(flags.data)) {
     process.stderr.write('mfp-clip: --val is the folder that is trained on: its figures will not be zero-shot\n');
   }
-  const stop = new AbortController();
-  let signalled: NodeJS.Signals | undefined;
-  const onSignal = (signal: NodeJS.Signals): void => {
-    process.stderr.write(`\nmfp-clip: finishing this update and saving; ${signal === 'SIGINT' ? 'interrupt again to leave at once' : 'this takes a moment'}\n`);
-    signalled = signal;
-    stop.abort();
-    process.once('SIGINT', () => process.exit(130));
-  };
-  // Clusters send SIGTERM some time before they kill.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
+  const interruption = awaitInterruption('this update');
   const gpu = await Gpu.open(gpuOptions(flags));
   let progress: ReturnType<typeof startProgress> | undefined;
   try {
@@ -140,7 +132,7 @@ async function train(flags: TrainFlags): Promise<void> {
       config,
       resume: flags.resume,
       saveEvery: flags.saveEvery,
-      signal: stop.signal,
+      signal: interruption.signal,
       onStart({ updates, done, plannedBytes }) {
         process.stderr.write(`mfp-clip: ${dataset.samples.length} images of ${dataset.classes.length} classes, ${updates} updates${done ? `, ${done} of them done` : ''}; ${formatBytes(plannedBytes)} of intermediates on ${gpu.adapter.description || gpu.key}\n`);
         progress = startProgress('update', updates, done);
@@ -163,10 +155,10 @@ async function train(flags: TrainFlags): Promise<void> {
         ? `mfp-clip: ${result.step} updates done, peak device memory ${formatBytes(gpu.memory.peak)}${share}. The model is ${result.file}\n`
         : `mfp-clip: stopped after update ${result.step}. Go on with --resume.\n`,
     );
-    if (!result.finished) process.exitCode = signalled === 'SIGTERM' ? 143 : 130;
+    if (!result.finished) process.exitCode = interruption.exitCode;
   } finally {
     progress?.stop();
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal);
+    interruption.ignore();
     gpu.close();
   }
 }
