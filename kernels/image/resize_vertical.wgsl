@@ -5,7 +5,8 @@
 //   table   [1 + taps, target]: for each output row its first source row, then its weights (i32, unit 2^22)
 //   output  [3, target, width]
 //
-// Columns along x of the dispatch (neighbours read neighbours), rows along y: one invocation makes several, a dispatch's height apart.
+// Columns along x of the dispatch (neighbours read neighbours), rows along y: one invocation makes several, as far
+// apart as the dispatch is high.
 
 import package::common::element::Element;
 import package::image::fixed_point::{ HALF, rounded };

@@ -31,15 +31,17 @@ interface Outputs {
   readonly heatmap: string;
 }
 
-/** Whether a file is in a folder or below it. */
-const isBelow = (file: string, folder: string): boolean => resolve(file).startsWith(join(resolve(folder), sep));
+/** Whether a path is a folder, or leads somewhere below it. */
+const isWithin = (path: string, folder: string): boolean => join(resolve(path), sep).startsWith(join(resolve(folder), sep));
 
 /** The photos that patterns mean, without the results of earlier runs that are among them. */
 async function listPhotos(patterns: readonly string[], out: string): Promise<string[]> {
   const files = await listImages(patterns);
-  const inOut = patterns.some((pattern) => resolve(pattern) === resolve(out) || isBelow(pattern, out));
-  const isResult = (file: string): boolean => (!inOut && isBelow(file, out)) || (file.endsWith('.heatmap.png') && existsSync(file.replace(/heatmap\.png$/, 'npy')));
-  const photos = files.filter((file) => patterns.includes(file) || !isResult(file));
+  // Who names the folder of results means what is in it.
+  const outNamed = patterns.some((pattern) => isWithin(pattern, out));
+  const isResult = (file: string): boolean => (!outNamed && isWithin(file, out)) || (file.endsWith('.heatmap.png') && existsSync(file.replace(/heatmap\.png$/, 'npy')));
+  const named = new Set(patterns);
+  const photos = files.filter((file) => named.has(file) || !isResult(file));
   const left = files.length - photos.length;
   if (!photos.length) throw new UserError(`all ${left} images are results of an earlier run: name the photos`);
   if (left) process.stderr.write(`mfp-clip: left out ${left} images that are results of an earlier run\n`);
@@ -54,7 +56,7 @@ async function listPhotos(patterns: readonly string[], out: string): Promise<str
 function outputsOf(files: readonly string[], out: string): Outputs[] {
   const folders = files.map((file) => dirname(resolve(file)));
   const common = folders.reduce((shared, folder) => {
-    while (relative(shared, folder).startsWith('..')) shared = dirname(shared);
+    while (!isWithin(folder, shared)) shared = dirname(shared);
     return shared;
   });
   const photos = new Map(files.map((file) => [resolve(file), file]));

@@ -232,7 +232,7 @@ export class VariantTable {
 /** What tensors hold; nothing of those that are not of numbers. */
 async function numbersOf(gpu: Gpu, tensors: readonly Tensor[]): Promise<Float32Array[]> {
   const numbers = [];
-  for (const of of tensors) numbers.push(['f32', 'f16'].includes(of.dtype) ? await readTensor(gpu, of) : new Float32Array());
+  for (const source of tensors) numbers.push(['f32', 'f16'].includes(source.dtype) ? await readTensor(gpu, source) : new Float32Array());
   return numbers;
 }
 
