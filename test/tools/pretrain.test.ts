@@ -190,9 +190,14 @@ test('an interrupted run goes on with the same bits', async () => {
 test('close-ups show some of the defect, and train the image tower alone, with the positions of a square', async () => {
   const random = new RandomSource(7);
   for (let round = 0; round < 10; round++) {
-    for (const { pixels, mask, concept } of images.pairs(random, 6, 24, 'close-up')) {
+    // More than two of each category.
+    const batch = images.pairs(random, 14, 24, 'close-up');
+    const perCategory = subjects.map(({ category }) => batch.filter(({ concept }) => images.concepts[concept].category === category).length);
+    assert.equal(perCategory.sort(), [4, 4, 6]);
+    for (const [i, { pixels, mask, concept }] of batch.entries()) {
       assert.is(pixels.length, 3 * 24 * 24);
-      assert.is(mask.some((share) => share > 0), images.concepts[concept].defect !== 'good');
+      assert.is(images.concepts[concept].defect === 'good', i % 2 === 0);
+      assert.is(mask.some((share) => share > 0), i % 2 === 1);
     }
   }
   const gpu = await testGpu();
@@ -238,7 +243,9 @@ test('a CLIP that was written is gone on from', async () => {
 
 test('a batch that cannot be made of pairs is refused', async () => {
   const gpu = await testGpu();
-  for (const batch of [5, 8]) assert.match((await errorOf(() => clipPretraining(gpu, images, join(work, 'refused'), batch, 1))).message, /even, and at most 6/);
+  const refused = async (batch: number, cut: 'whole' | 'close-up'): Promise<string> => (await errorOf(() => clipPretraining(gpu, images, join(work, 'refused'), batch, 1, { cut }))).message;
+  for (const cut of ['whole', 'close-up'] as const) assert.match(await refused(5, cut), /--batch 5: it must be even/);
+  assert.match(await refused(8, 'whole'), /--batch 8: it can be at most 6 for whole pictures/);
 });
 
 test.after(() => rmSync(work, { recursive: true }));

@@ -79,6 +79,8 @@ const leastCovered = 0.1;
 /** OpenAI's normalisation of images. */
 const mean = [0.48145466, 0.4578275, 0.40821073];
 const std = [0.26862954, 0.26130258, 0.27577711];
+/** What each byte of each colour becomes. */
+const normalized = mean.map((of, c) => Float32Array.from({ length: 256 }, (_, byte) => (byte / 255 - of) / std[c]));
 
 /** Which part of the model a parameter's name belongs to. */
 const towers = ['image', 'text'] as const;
@@ -179,7 +181,8 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
   await writeFileAtomic(join(work, 'tokenizer.json'), tokenizerJson);
   const tokenizer: Tokenizer = await loadTokenizer(work);
   const config: ClipConfig = { ...smallClip, text: { ...smallClip.text, vocabulary: tokenizer.vocabularySize, endOfText: tokenizer.endId } };
-  if (batch % 2 || batch > 2 * images.subjects.length) throw new UserError(`--batch ${batch}: it must be even, and at most ${2 * images.subjects.length}: two for each category`);
+  if (batch % 2) throw new UserError(`--batch ${batch}: it must be even`);
+  if (cut === 'whole' && batch > 2 * images.subjects.length) throw new UserError(`--batch ${batch}: it can be at most ${2 * images.subjects.length} for whole pictures: two for each category`);
   const size = cut === 'whole' ? config.vision.imageSize : closeUpSize;
   const random = new RandomSource(seed);
   const batches = new Batches(images, { kind: 'pairs', count: batch, size, cut, seed });
@@ -241,10 +244,10 @@ export async function clipPretraining(gpu: Gpu, images: CaptionedImages, work: s
       isHurt = new Uint32Array(patches);
       pairs.forEach(({ pixels: rgb, mask }, i) => {
         const covered = new Float32Array(grid * grid);
-        mask.forEach((value, p) => (covered[Math.floor(p / size / patchSize) * grid + Math.floor((p % size) / patchSize)] += value / patchSize ** 2));
+        for (let y = 0; y < size; y++) for (let x = 0; x < size; x++) covered[Math.floor(y / patchSize) * grid + Math.floor(x / patchSize)] += mask[y * size + x] / patchSize ** 2;
         covered.forEach((share, patch) => (isHurt[i * grid * grid + patch] = Number(share > leastCovered)));
         const area = size * size;
-        for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = (rgb[3 * p + c] / 255 - mean[c]) / std[c];
+        for (let c = 0; c < 3; c++) for (let p = 0; p < area; p++) values[(i * 3 + c) * area + p] = normalized[c][rgb[3 * p + c]];
       });
       writeTensor(gpu, pixels, values);
       writeTensor(gpu, target, isHurt);

@@ -199,14 +199,14 @@ export class CaptionedImages {
    * picture, and the nearest wrong caption differs in nothing but the defect. Both show the same part of the object, so that
    * its place and size say nothing about the defect.
    *
-   * @param count even, at most twice the number of subjects
+   * @param count even, at most twice the number of subjects, but for close-ups, which are of as many defects of a category as it takes
    * @param size side of the pictures in pixels
    */
   pairs(random: RandomSource, count: number, size: number, cut: Cut = 'whole'): CaptionedImage[] {
     // Every other pair is of things that never look the same twice.
     const [same, varied] = [false, true].map((isVaried) => random.shuffled(this.subjects.flatMap(({ category }, i) => (Boolean(category.varied) === isVaried ? [i] : []))));
     const order = Array.from({ length: Math.max(same.length, varied.length) }, (_, i) => [...same.slice(i, i + 1), ...varied.slice(i, i + 1)]).flat();
-    return order.slice(0, count / 2).flatMap((place) => {
+    return Array.from({ length: count / 2 }, (_, i) => order[i % order.length]).flatMap((place) => {
       const { category, defects } = this.subjects[place];
       const good = this.#goodOf(category);
       const abnormal = good + random.integer(1, defects.length);

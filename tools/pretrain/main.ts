@@ -77,7 +77,7 @@ const command = withDevice(
     .requiredOption('--out <folder>', 'where the checkpoint goes')
     .option('--work <folder>', 'rendered pictures, log and state of training', 'out/pretrain')
     .option('--steps <n>', 'updates', wholeNumber(1), 3000)
-    .option('--batch <n>', `pictures per update; of the CLIP at most two for each category, and an even number (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
+    .option('--batch <n>', `pictures per update; of the CLIP an even number, and of whole pictures at most two for each category (default: ${recipes.clip.batch}; of the ResNet ${recipes.resnet.batch})`, wholeNumber(2))
     .option('--per-concept <n>', 'pictures rendered of each category and defect, and twice as many of each category without defect', wholeNumber(1), 30)
     .option('--close-up', 'train what locates defects in the CLIP, on close-ups of them, at a quarter of the cost of whole pictures; texts and projections stay as they are')
     .option('--from <folder>', 'a CLIP that an earlier run made, to go on from')
