@@ -1,9 +1,9 @@
 // The first of the two passes of Pillow's resize of an RGB image: along the rows. Each output is a weighted mean of
 // neighbouring pixels in fixed point, rounded and clipped to 8 bits as Pillow does, so the result is the same to the bit.
 //
-//   pixels  [height, width, 3] bytes, four to a word
+//   pixels  [height, width, 3] bytes, four to a word: the whole image, or a band of its rows
 //   table   [1 + taps, target]: for each output column its first source column, then its weights (i32, unit 2^22)
-//   output  [height, target] words: red, green and blue in the lower three bytes
+//   output  [image height, target] words: red, green and blue in the lower three bytes; the rows from first_row are written
 //
 // One invocation per output column of ROWS rows: columns along x of the dispatch (neighbours read neighbours), rows along
 // y. All columns have the same number of taps, so no invocation waits for another, and a weight is read once for all ROWS
@@ -14,6 +14,8 @@ import package::image::fixed_point::{ HALF, rounded };
 struct Params {
   width: u32,
   height: u32,
+  // Where in the image the band begins.
+  first_row: u32,
   target_width: u32,
   taps: u32,
 }
@@ -67,15 +69,16 @@ fn main(
       third += weight * pixel_at(third_start + 3 * tap);
       fourth += weight * pixel_at(fourth_start + 3 * tap);
     }
-    output[row * params.target_width + x] = packed(first);
+    let to = (params.first_row + row) * params.target_width + x;
+    output[to] = packed(first);
     if (row + 1 < params.height) {
-      output[(row + 1) * params.target_width + x] = packed(second);
+      output[to + params.target_width] = packed(second);
     }
     if (row + 2 < params.height) {
-      output[(row + 2) * params.target_width + x] = packed(third);
+      output[to + 2 * params.target_width] = packed(third);
     }
     if (row + 3 < params.height) {
-      output[(row + 3) * params.target_width + x] = packed(fourth);
+      output[to + 3 * params.target_width] = packed(fourth);
     }
   }
 }

@@ -4,6 +4,7 @@ import { basename, dirname, extname, join, relative, resolve, sep } from 'node:p
 import { classWords } from '../data/dataset.ts';
 import { type RgbImage, readImage } from '../data/image.ts';
 import { listImages } from '../data/image_list.ts';
+import { PhotoError } from '../data/preprocess.ts';
 import { UserError } from '../errors.ts';
 import { type Detection, loadModel, notNumbers } from '../eval/detector.ts';
 import { writeFileAtomic } from '../io/files.ts';
@@ -99,6 +100,21 @@ async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
     print({ file, class: className, score, abnormal: score >= flags.threshold, seconds: Number(seconds.toFixed(4)), ...outputs });
     progress.step();
   };
+  /** Detections of a batch; undefined when one of its photos is too much for the device: that one is reported and taken out. */
+  const detectBatch = async (batch: { readonly file: string; readonly image: RgbImage }[]): Promise<Detection[] | undefined> => {
+    try {
+      return await detector.detect(
+        batch.map(({ image }) => image),
+        className,
+      );
+    } catch (error) {
+      const at = error instanceof PhotoError ? batch.findIndex(({ image }) => image === error.image) : -1;
+      if (at < 0) throw error;
+      const [{ file }] = batch.splice(at, 1);
+      fail(file, (error as PhotoError).of(file));
+      return undefined;
+    }
+  };
   try {
     for (let start = 0; start < files.length; start += flags.batch) {
       const batch: { file: string; outputs: Outputs; image: RgbImage }[] = [];
@@ -110,11 +126,12 @@ async function detect(patterns: string[], flags: DetectFlags): Promise<void> {
           fail(file, error);
         }
       }
-      const began = performance.now();
-      const results = await detector.detect(
-        batch.map(({ image }) => image),
-        className,
-      );
+      let began: number;
+      let results: Detection[] | undefined;
+      do {
+        began = performance.now();
+        results = await detectBatch(batch);
+      } while (!results);
       const seconds = (performance.now() - began) / 1000 / batch.length;
       for (const [i, { file, outputs, image }] of batch.entries()) {
         try {

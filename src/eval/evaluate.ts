@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Dataset, type Sample, classWords, readSample, resizeMask } from '../data/dataset.ts';
 import type { RgbImage } from '../data/image.ts';
+import { PhotoError } from '../data/preprocess.ts';
 import { UserError } from '../errors.ts';
 import { writeNpy } from '../io/npy.ts';
 import { decode, dtypeBytes } from '../tensor/dtype.ts';
@@ -149,7 +150,9 @@ class Evaluator {
         throw loaded;
       }
       const images = Array.from({ length: batch }, (_, i) => loaded[Math.min(i, loaded.length - 1)].image);
-      const { map, score } = await this.#detector.run(images, words);
+      const { map, score } = await this.#detector.run(images, words).catch((error: unknown) => {
+        throw error instanceof PhotoError ? error.of(loaded.find(({ image }) => image === error.image)!.sample.image) : error;
+      });
       if (this.#counter?.full) await this.#collect(className);
       await this.#counter?.count(map, loaded.map(({ defects }) => defects));
       next = load(at + 1);

@@ -1,6 +1,6 @@
 import { type Sample, classWords, resizeMask } from '../data/dataset.ts';
 import { type RgbImage, readImage, readMask } from '../data/image.ts';
-import { Preprocessor } from '../data/preprocess.ts';
+import { PhotoError, Preprocessor } from '../data/preprocess.ts';
 import type { Gpu } from '../gpu/device.ts';
 import type { LoadedMfp } from '../models/mfp/load.ts';
 import { needsCnn } from '../models/mfp/config.ts';
@@ -46,9 +46,15 @@ export class ExampleLoader {
     return new ExampleLoader(gpu, samples, loaded, { images: new Preprocessor(gpu, [{ size, ...imageNetNormalisation }]), image, program });
   }
 
-  /** @throws UserError naming the file that cannot be read */
+  /** @throws UserError naming the file that cannot be read, or resized on this device */
   async load(index: number): Promise<TrainingExample> {
     const sample = this.#samples[index];
+    return this.#read(index, sample).catch((error: unknown) => {
+      throw error instanceof PhotoError ? error.of(sample.image) : error;
+    });
+  }
+
+  async #read(index: number, sample: Sample): Promise<TrainingExample> {
     const photo = await readImage(sample.image);
     await this.#clipImages.load(photo, [this.#image], 0);
     const image = await readTensor(this.#gpu, this.#image);

@@ -3,8 +3,10 @@ import { fileURLToPath } from 'node:url';
 import { PNG } from 'pngjs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type ImageSize, imageResize, resizeTable, resizeTables } from '../../src/ops/image_resize.ts';
+import { UserError } from '../../src/errors.ts';
+import { type ImageSize, checkResize, emptyBands, imageResize, resizeTable, resizeTables } from '../../src/ops/image_resize.ts';
 import { freeTensor } from '../../src/tensor/tensor.ts';
+import { errorOf } from '../support/errors.ts';
 import { assertClose, evaluate, testGpu } from '../support/gpu.ts';
 
 const goldens = fileURLToPath(new URL('../golden/resize/', import.meta.url));
@@ -36,7 +38,7 @@ function source(rule: string, { width, height }: ImageSize): Uint8Array {
 async function resize(pixels: ArrayLike<number>, from: ImageSize, to: ImageSize, mean: readonly [number, number, number] = [0, 0, 0], std: readonly [number, number, number] = [1, 1, 1], dtype: 'f32' | 'f16' = 'f32'): Promise<Float32Array> {
   const gpu = await testGpu();
   const tables = resizeTables(gpu, from, to);
-  const [output] = await evaluate([{ values: pixels, shape: [from.height, from.width, 3], dtype: 'u8' }], (input) => imageResize(input, tables, { mean, std, dtype }));
+  const [output] = await evaluate([{ values: pixels, shape: [from.height, from.width, 3], dtype: 'u8' }], (input) => imageResize([input], tables, { mean, std, dtype }));
   for (const table of [tables.horizontal, tables.vertical]) freeTensor(gpu, table);
   return output;
 }
@@ -67,6 +69,54 @@ test('image_resize normalises each channel with its own mean and deviation', asy
   assertClose(await resize(pixels, size, size, mean, std, 'f16'), expected, 1e-3, 'f16');
 });
 
+test('a photo in bands of rows gives the same bits as in one', async () => {
+  const gpu = await testGpu();
+  // Heights of one row, a prime, a whole number of bands, one row past a band; widths whose rows end inside a word.
+  for (const [width, height, rows] of [[37, 1, 3], [37, 29, 1], [37, 29, 3], [37, 29, 7], [41, 28, 7], [41, 29, 28], [40, 8, 7], [5, 211, 13]]) {
+    for (const to of [{ width: 8, height: 11 }, { width: 70, height: 64 }, { width, height }]) {
+      const tables = resizeTables(gpu, { width, height }, to);
+      const pixels = source('noise', { width, height });
+      const starts = Array.from({ length: Math.ceil(height / rows) }, (_, band) => band * rows);
+      const bands = starts.map((start) => {
+        const values = pixels.subarray(3 * width * start, 3 * width * Math.min(start + rows, height));
+        return { values, shape: [values.length / width / 3, width, 3], dtype: 'u8' } as const;
+      });
+      const [banded] = await evaluate(bands, (...inputs) => imageResize(inputs, tables, { mean: [0, 0, 0], std: [1, 1, 1], dtype: 'f32' }));
+      assert.equal(banded, await resize(pixels, { width, height }, to), `${width}x${height} in bands of ${rows} rows to ${to.width}x${to.height}`);
+      for (const table of [tables.horizontal, tables.vertical]) freeTensor(gpu, table);
+    }
+  }
+});
+
+test('bands hold a whole number of rows, and all of them', async () => {
+  const gpu = await testGpu();
+  const heights = (size: ImageSize, bytes: number): number[] => {
+    const bands = emptyBands(gpu, size, bytes);
+    for (const band of bands) {
+      assert.equal(band.shape.slice(1), [size.width, 3]);
+      freeTensor(gpu, band);
+    }
+    return bands.map(({ shape }) => shape[0]);
+  };
+  assert.equal(heights({ width: 10, height: 7 }, 210), [7]);
+  assert.equal(heights({ width: 10, height: 8 }, 210), [7, 1]);
+  assert.equal(heights({ width: 10, height: 7 }, 89), [2, 2, 2, 1]);
+  assert.equal(heights({ width: 10, height: 1 }, 1), [1]);
+});
+
+test('a photo too long for the adapter is one clear error that names sizes', () => {
+  const limit = 128 * 1024 * 1024;
+  const to = { width: 518, height: 518 };
+  for (const size of [{ width: 10000, height: 10000 }, { width: 65535, height: 1525 }, { width: 1543, height: 64776 }]) checkResize(size, to, limit);
+  for (const [width, height, expected] of [
+    [1, 64777, /photo of 1×64777 pixels cannot be resized to 518×518: its rows at their new width take 134\.2 MB, this adapter binds at most 134\.2 MB/],
+    [1, 100_000_000, /the weights of its columns take 1\.60 GB/],
+    [100_000_000, 1, /the weights of its rows take 1\.60 GB/],
+  ] as const) {
+    assert.throws(() => checkResize({ width, height }, to, limit), (error: Error) => error instanceof UserError && expected.test(error.message));
+  }
+});
+
 test('weights sum to one in fixed point and keep a constant image constant', async () => {
   for (const [from, to] of [[1, 9], [9, 1], [53, 64], [389, 224], [64, 64], [3, 1000]]) {
     const { taps, values } = resizeTable(from, to);
@@ -88,15 +138,18 @@ test('image_resize names what does not fit', async () => {
   const tables = resizeTables(gpu, { width: 300, height: 300 }, { width: 3, height: 3 });
   const attempt = async (shape: number[], dtype: 'u8' | 'f32'): Promise<string> => {
     try {
-      await evaluate([{ values: new Uint8Array(shape.reduce((a, b) => a * b, 1)), shape, dtype }], (input) => imageResize(input, tables, { mean: [0, 0, 0], std: [1, 1, 1], dtype: 'f32' }));
+      await evaluate([{ values: new Uint8Array(shape.reduce((a, b) => a * b, 1)), shape, dtype }], (input) => imageResize([input], tables, { mean: [0, 0, 0], std: [1, 1, 1], dtype: 'f32' }));
       return 'no error';
     } catch (error) {
       return (error as Error).message;
     }
   };
-  assert.match(await attempt([4, 4, 3], 'f32'), /image_resize: pixels must be u8\[height, width, 3\]; got pixels f32\[4, 4, 3\]/);
-  assert.match(await attempt([4, 4, 4], 'u8'), /image_resize: pixels must be u8\[height, width, 3\]; got pixels u8\[4, 4, 4\]/);
+  assert.match(await attempt([4, 4, 3], 'f32'), /image_resize: pixels must be u8\[height, width, 3\]; got .*, pixels f32\[4, 4, 3\]/);
+  assert.match(await attempt([4, 4, 4], 'u8'), /image_resize: pixels must be u8\[height, width, 3\]; got .*, pixels u8\[4, 4, 4\]/);
   assert.match(await attempt([4, 4, 3], 'u8'), /image_resize: the tables must be those of resizeTables for the size of pixels/);
+  const bands = [[2, 300, 3], [2, 299, 3]].map((shape) => ({ values: new Uint8Array(shape.reduce((a, b) => a * b, 1)), shape, dtype: 'u8' }) as const);
+  const error = await errorOf(() => evaluate(bands, (...inputs) => imageResize(inputs, tables, { mean: [0, 0, 0], std: [1, 1, 1], dtype: 'f32' })));
+  assert.match(error.message, /image_resize: the bands of a photo must have one width; got .*, pixels u8\[2, 300, 3\], input 3 u8\[2, 299, 3\]/);
   assert.throws(() => resizeTable(0, 5), /cannot resize an axis of 0 pixels to 5/);
   for (const table of [tables.horizontal, tables.vertical]) freeTensor(gpu, table);
 });
