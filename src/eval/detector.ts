@@ -85,6 +85,8 @@ export class Detector {
   readonly #runners = new Map<number, BatchRunner<BatchOutputs>>();
   #featureRunner: BatchRunner<{ readonly before: readonly Tensor[]; readonly after: readonly Tensor[] }> | undefined;
   readonly #texts: ClassTexts;
+  /** Ends with what was asked for last. */
+  #last: Promise<unknown> = Promise.resolve();
 
   /** Use `loadModel`; or this for a model that is in other hands, such as one that is being trained. */
   constructor(gpu: Gpu, loaded: LoadedMfp, owned: DetectorOwnership) {
@@ -106,16 +108,24 @@ export class Detector {
     return this.loaded.imageSize;
   }
 
+  /** Begins when all that was asked for before has ended: all batches go through the same tensors. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
   /**
-   * Looks for defects in photos of one class of object.
+   * Looks for defects in photos of one class of object. Calls need not wait for each other; the device works on one after the other.
    *
    * @param images any number; they run as one batch, so device memory grows with them
    * @param className words for the object: "metal nut"
    * @returns one result per image, in order
+   * @throws UserError when there are no words for the object
    */
   async detect(images: readonly RgbImage[], className: string): Promise<Detection[]> {
     if (!images.length) return [];
-    return this.#read(await this.run(images, className), images.length);
+    return this.#inTurn(async () => this.#read(await this.#run(images, className), images.length));
   }
 
   async #read({ map, coarseMap, score }: BatchOutputs, count: number): Promise<Detection[]> {
@@ -130,11 +140,16 @@ export class Detector {
   }
 
   /**
-   * The same with the results left on the device: they keep their content until the next batch of this size.
+   * The same with the results left on the device: they keep their content until the next batch of this size, so that the caller must
+   * have read them before asking for it.
    *
    * @param images at least one
    */
   async run(images: readonly RgbImage[], className: string): Promise<BatchOutputs> {
+    return this.#inTurn(() => this.#run(images, className));
+  }
+
+  async #run(images: readonly RgbImage[], className: string): Promise<BatchOutputs> {
     const runner = await this.#runnerFor(images.length);
     await this.#load(runner, images, className);
     await runner.program.run();
@@ -143,18 +158,20 @@ export class Detector {
 
   /** Does what `detect` does with every kernel timed on the GPU's clock: resizing, then the model. @param images at least one */
   async time(images: readonly RgbImage[], className: string): Promise<KernelTime[]> {
-    const { program, ...inputs } = await this.#runnerFor(images.length);
-    const batches = await this.#loadText(inputs, images.length, className);
-    const parts: KernelTime[][] = [];
-    for (const [i, photo] of images.entries()) parts.push(await this.#preprocessor.time(photo, batches, i));
-    parts.push(await program.time());
-    await this.#read(program.outputs, images.length);
-    return joinTimes(parts);
+    return this.#inTurn(async () => {
+      const { program, ...inputs } = await this.#runnerFor(images.length);
+      const batches = await this.#loadText(inputs, images.length, className);
+      const parts: KernelTime[][] = [];
+      for (const [i, photo] of images.entries()) parts.push(await this.#preprocessor.time(photo, batches, i));
+      parts.push(await program.time());
+      await this.#read(program.outputs, images.length);
+      return joinTimes(parts);
+    });
   }
 
   /** The memory plan and the dispatches of the program for so many images; it is recorded if it is not yet. */
   async plan(batch: number): Promise<Pick<Program<BatchOutputs>, 'memory' | 'dispatches'>> {
-    return (await this.#runnerFor(batch)).program;
+    return this.#inTurn(async () => (await this.#runnerFor(batch)).program);
   }
 
   /**
@@ -164,6 +181,10 @@ export class Detector {
    * @param className words for the object: "metal nut"
    */
   async features(image: RgbImage, className: string): Promise<AdaptedFeatures> {
+    return this.#inTurn(() => this.#features(image, className));
+  }
+
+  async #features(image: RgbImage, className: string): Promise<AdaptedFeatures> {
     const { model, sizes } = this.loaded;
     const { grid } = model.image;
     const { map, mpfa } = model.config;
@@ -189,6 +210,7 @@ export class Detector {
 
   /** Writes what depends on the class. @returns the tensors that the photos go into */
   async #loadText({ image, cnnImage, endOfText }: BatchInputs, count: number, className: string): Promise<Tensor[]> {
+    if (!className.trim()) throw new UserError('the class of the object has no words; say what it is, for example "metal nut"');
     const text = await this.#texts.of(className);
     writeTensor(this.gpu, this.#tokens, text.embeddings);
     if (text.features) writeTensor(this.gpu, this.#textFeatures, text.features);
@@ -226,7 +248,7 @@ export class Detector {
     return { image, cnnImage, endOfText, program };
   }
 
-  /** Frees everything; the process can then end. */
+  /** Frees everything; the process can then end. What was asked for must have ended. */
   close(): void {
     this.#preprocessor.destroy();
     for (const { image, cnnImage, endOfText, program } of [...this.#runners.values(), ...(this.#featureRunner ? [this.#featureRunner] : [])]) {
