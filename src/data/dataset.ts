@@ -2,7 +2,7 @@ import { parse } from 'csv-parse/sync';
 import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, isAbsolute, join, relative, sep } from 'node:path';
 import { UserError } from '../errors.ts';
-import { type Mask, type RgbImage, readImage, readMask } from './image.ts';
+import { type Mask, type RgbImage, otherPhotoFormat, readImage, readMask } from './image.ts';
 
 /** One image of an anomaly detection data set. */
 export interface Sample {
@@ -94,13 +94,32 @@ function entries(folder: string, problem: (where: string, what: string) => void)
     });
 }
 
-/** The image files of a folder. Something else under the name of an image is a problem. */
-function images(folder: string, problem: (where: string, what: string) => void): { readonly name: string; readonly path: string }[] {
-  return entries(folder, problem).filter(({ name, path, kind }) => {
+/** A file's name without its ending: what an image and its mask have in common. */
+const stemOf = (name: string): string => basename(name, extname(name));
+
+/** The pictures of a folder, sorted by name. */
+interface Pictures {
+  /** PNG and JPEG, by their names. */
+  readonly images: readonly { readonly name: string; readonly path: string }[];
+  /** Photos and masks in formats that are not read, with what is to be said of them. */
+  readonly others: readonly { readonly name: string; readonly path: string; readonly what: string }[];
+}
+
+/** Lists the pictures of a folder. Something else under the name of an image is a problem. */
+function pictures(folder: string, problem: (where: string, what: string) => void): Pictures {
+  const all = entries(folder, problem);
+  const images = all.filter(({ name, path, kind }) => {
     if (!imageName.test(name)) return false;
     if (kind !== 'file') problem(path, `has the name of an image, but is ${kind === 'folder' ? 'a folder' : 'not a file'}`);
     return kind === 'file';
   });
+  const read = new Set(images.map(({ name }) => stemOf(name)));
+  const others = all.flatMap(({ name, path, kind }) => {
+    const what = kind === 'file' ? otherPhotoFormat(name) : undefined;
+    // Who converted a folder may have left the originals beside the new files: nothing is missing then.
+    return what === undefined || read.has(stemOf(name)) ? [] : [{ name, path, what }];
+  });
+  return { images, others };
 }
 
 /** Tells whether a file or folder was met before under another name: through a link. */
@@ -171,17 +190,26 @@ function listMvtec(root: string, split: 'train' | 'test', problems: ProblemList)
         problem(folder, `is the same folder as ${sameFolder}, through a link`);
         continue;
       }
-      const found = images(folder, problem);
-      if (!found.length) problem(folder, 'has no PNG or JPEG images');
+      const { images, others } = pictures(folder, problem);
+      if (!images.length && !others.length) problem(folder, 'has no PNG or JPEG images');
+      const masks = join(groundTruth, defect);
+      const maskOf = (stem: string): string | undefined => {
+        const mask = [`${stem}_mask.png`, `${stem}.png`].map((file) => join(masks, file)).find((file) => existsSync(file));
+        if (mask) used.add(mask);
+        return mask;
+      };
+      for (const { name, path, what } of others) {
+        problem(path, what);
+        // Its mask has an image.
+        maskOf(stemOf(name));
+      }
       const stems = new Map<string, string>();
-      for (const { name, path } of found) {
-        const stem = basename(name, extname(name));
+      for (const { name, path } of images) {
+        const stem = stemOf(name);
         const twin = stems.get(stem);
         stems.set(stem, name);
         const sameFile = links.metBefore(path);
-        const masks = join(groundTruth, defect);
-        const mask = [`${stem}_mask.png`, `${stem}.png`].map((file) => join(masks, file)).find((file) => existsSync(file));
-        if (mask) used.add(mask);
+        const mask = maskOf(stem);
         if (sameFile !== undefined) problem(path, `is the same file as ${sameFile}, through a link`);
         else if (twin !== undefined) problem(path, `has the same name as ${twin}, so that they would share a mask`);
         // Some data sets come with empty masks for good images, which say nothing.
@@ -192,7 +220,9 @@ function listMvtec(root: string, split: 'train' | 'test', problems: ProblemList)
     }
     if (split === 'test' && existsSync(groundTruth)) {
       for (const { path: folder } of folders(groundTruth, problem)) {
-        for (const { path } of images(folder, problem)) if (!used.has(path)) problem(path, 'is a mask without an image in test');
+        const { images, others } = pictures(folder, problem);
+        for (const { path } of images) if (!used.has(path)) problem(path, 'is a mask without an image in test');
+        for (const { path, what } of others) problem(path, what);
       }
     }
     if (samples.length === before) problem(splitFolder, `has no usable image: the class "${className}" is empty`);
@@ -283,7 +313,7 @@ function listVisa(root: string, table: string, split: 'train' | 'test', problems
   for (const [folder, object] of maskFolders) {
     if (!existsSync(folder)) continue;
     const problem = (where: string, what: string): void => problems.add(where, what, object);
-    for (const { path } of images(folder, problem)) if (!namedMasks.has(path)) problem(path, `is a mask that no row of ${basename(table)} names`);
+    for (const { path } of pictures(folder, problem).images) if (!namedMasks.has(path)) problem(path, `is a mask that no row of ${basename(table)} names`);
   }
   const key = (sample: Sample): string => [sample.class, sample.defect, sample.image].join('\0');
   return samples.sort((a, b) => (key(a) < key(b) ? -1 : 1));

@@ -30,21 +30,35 @@ const MAX_CLASS_LEVELS = 32;
 /** Larger files are not read: no PNG or JPEG of up to MAX_PIXELS comes near. */
 const MAX_FILE_BYTES = 1024 * 1024 * 1024;
 
-/** Formats that are recognised but not read, by their first bytes. */
-const otherFormats: readonly (readonly [pattern: RegExp, name: string])[] = [
-  [/^GIF8[79]a/, 'a GIF'],
-  [/^RIFF....WEBP/s, 'a WebP'],
-  [/^(II\*\0|MM\0\*|II\+\0|MM\0\+)/, 'a TIFF'],
-  [/^BM/, 'a BMP'],
-  [/^....ftyp(heic|heix|heif|mif1|msf1)/s, 'a HEIC'],
-  [/^....ftypavi[fs]/s, 'an AVIF'],
-  [/^(\0\0\0\x0cjP {2}|\xff\x4f\xff\x51)/, 'a JPEG 2000'],
-  [/^(\xff\x0a|\0\0\0\x0cJXL )/, 'a JPEG XL'],
+/** Formats that are recognised but not read: by their first bytes, and those of photos by the endings of their files' names, too. */
+const otherFormats: readonly (readonly [pattern: RegExp, name: string, endings?: RegExp])[] = [
+  [/^GIF8[79]a/, 'a GIF', /\.gif$/i],
+  [/^RIFF....WEBP/s, 'a WebP', /\.webp$/i],
+  [/^(II\*\0|MM\0\*|II\+\0|MM\0\+)/, 'a TIFF', /\.tiff?$/i],
+  [/^BM/, 'a BMP', /\.(bmp|dib)$/i],
+  [/^P[1-7]\s/, 'a PNM', /\.p[abgpn]m$/i],
+  [/^....ftyp(heic|heix|heif|mif1|msf1)/s, 'a HEIC', /\.(hei[cf]|hif)$/i],
+  [/^....ftypavi[fs]/s, 'an AVIF', /\.avif$/i],
+  [/^(\0\0\0\x0cjP {2}|\xff\x4f\xff\x51)/, 'a JPEG 2000', /\.(jp2|j2k|jpf|jpx|j2c|jpc)$/i],
+  [/^(\xff\x0a|\0\0\0\x0cJXL )/, 'a JPEG XL', /\.jxl$/i],
   [/^%PDF/, 'a PDF'],
   [/^\s*(<\?xml|<svg)/, 'an SVG or XML'],
   [/^\s*<(!doctype|html)/i, 'an HTML'],
-  [/^8BPS/, 'a Photoshop'],
+  [/^8BPS/, 'a Photoshop', /\.ps[bd]$/i],
 ];
+
+const convertIt = (format: string): string => `is ${format} file; convert it to PNG or JPEG`;
+
+/**
+ * Says of a file in a format for photos that is not read what `decodeImage` says of its content, by the name alone.
+ *
+ * @param name the file's name
+ * @returns "is a BMP file; convert it to PNG or JPEG"; undefined for the names of PNG, JPEG and everything else
+ */
+export function otherPhotoFormat(name: string): string | undefined {
+  const format = otherFormats.find(([, , endings]) => endings?.test(name));
+  return format && convertIt(format[1]);
+}
 
 /**
  * Decodes a PNG or JPEG file to 8-bit RGB, upright: the EXIF orientation (of either format) is applied. The format is
@@ -64,7 +78,7 @@ export async function decodeImage(bytes: Uint8Array, file: string): Promise<RgbI
   if (!isPng && !isJpeg) {
     const start = Buffer.from(bytes.subarray(0, 64)).toString('latin1');
     const other = otherFormats.find(([pattern]) => pattern.test(start));
-    throw new UserError(other ? `${file} is ${other[1]} file; convert it to PNG or JPEG.` : `${file} is not an image that can be read: neither PNG nor JPEG.`);
+    throw new UserError(other ? `${file} ${convertIt(other[1])}.` : `${file} is not an image that can be read: neither PNG nor JPEG.`);
   }
   const { exif, ...image } = isPng ? decodePng(bytes, file) : decodeJpeg(bytes, file);
   return turnUpright(image, exif ? await orientationOf(exif) : 1);

@@ -175,6 +175,64 @@ test('an image without mask, a mask without image, an empty folder, two images t
   assert.is(openDataset(folder, { classes: ['metal_nut'] }).problems.length, 1);
 });
 
+test('photos and masks in formats that are not read are named, also beside others that are', async () => {
+  const other = Buffer.from('BM');
+  const folder = make({
+    ...mvtec,
+    'bottle/test/good/002.bmp': other,
+    'bottle/test/good/003.TIF': other,
+    'bottle/test/good/004.webp': other,
+    'bottle/test/good/005.gif': other,
+    'bottle/test/good/006.heic': other,
+    'bottle/test/good/007.avif': other,
+    'bottle/test/good/008.pgm': other,
+    // Converted already: the photo is not left out.
+    'bottle/test/good/001.tiff': other,
+    // No photos.
+    'bottle/test/good/.009.bmp': other,
+    'bottle/test/good/Thumbs.db': other,
+    'bottle/test/good/notes.txt': 'x',
+    'bottle/test/good/labels.xml': '<?xml version="1.0"?>',
+    'bottle/test/good/report.pdf': '%PDF',
+    // An image with a mask that is read, and one with a mask that is not.
+    'bottle/test/broken/001.bmp': other,
+    'bottle/ground_truth/broken/001_mask.png': mask,
+    'bottle/test/broken/002.png': photo,
+    'bottle/ground_truth/broken/002_mask.bmp': other,
+    'metal_nut/test/dent/000.bmp': other,
+    'metal_nut/ground_truth/dent/000.png': mask,
+    'metal_nut/train/good/001.bmp': other,
+  });
+  assert.equal(await problemsOf(folder), [
+    '/bottle/test/broken/001.bmp: is a BMP file; convert it to PNG or JPEG',
+    '/bottle/test/broken/002.png: has no mask: neither 002_mask.png nor 002.png is in /bottle/ground_truth/broken',
+    '/bottle/test/good/002.bmp: is a BMP file; convert it to PNG or JPEG',
+    '/bottle/test/good/003.TIF: is a TIFF file; convert it to PNG or JPEG',
+    '/bottle/test/good/004.webp: is a WebP file; convert it to PNG or JPEG',
+    '/bottle/test/good/005.gif: is a GIF file; convert it to PNG or JPEG',
+    '/bottle/test/good/006.heic: is a HEIC file; convert it to PNG or JPEG',
+    '/bottle/test/good/007.avif: is an AVIF file; convert it to PNG or JPEG',
+    '/bottle/test/good/008.pgm: is a PNM file; convert it to PNG or JPEG',
+    '/bottle/ground_truth/broken/002_mask.bmp: is a BMP file; convert it to PNG or JPEG',
+    '/metal_nut/test/dent/000.bmp: is a BMP file; convert it to PNG or JPEG',
+  ]);
+  assert.is(openDataset(folder).samples.length, 4);
+  assert.equal(lines(folder, openDataset(folder, { split: 'train' }).problems), ['/metal_nut/train/good/001.bmp: is a BMP file; convert it to PNG or JPEG']);
+  // A class that has nothing else.
+  const alone = make({ 'a/test/good/0.bmp': other });
+  assert.equal(await problemsOf(alone), ['/a/test/good/0.bmp: is a BMP file; convert it to PNG or JPEG', '/a/test: has no usable image: the class "a" is empty']);
+});
+
+test('the VisA layout: a photo or mask in a format that is not read is named', async () => {
+  const table = visaTable.replace('Normal/1.JPG', 'Normal/1.bmp').replace('Masks/Anomaly/0.png', 'Masks/Anomaly/0.bmp');
+  const folder = make({ ...visa, 'split_csv/1cls.csv': table, 'candle/Data/Images/Normal/1.bmp': Buffer.from('BM'), 'candle/Data/Masks/Anomaly/0.bmp': Buffer.from('BM') });
+  rmSync(join(folder, 'candle/Data/Masks/Anomaly/0.png'));
+  assert.equal(await problemsOf(folder), [
+    '/candle/Data/Masks/Anomaly/0.bmp: is a BMP file; convert it to PNG or JPEG',
+    '/candle/Data/Images/Normal/1.bmp: is a BMP file; convert it to PNG or JPEG',
+  ]);
+});
+
 test('a mask of another size, one that is a photo, one without a defect, and files that cannot be read', async () => {
   const folder = make({
     'a/test/size/0.png': photo,

@@ -193,6 +193,7 @@ test('what is not PNG or JPEG is named by its content, whatever the file is call
     ['II*\0\x08\0\0\0', /is a TIFF file/],
     ['MM\0*\0\0\0\x08', /is a TIFF file/],
     ['BM\x36\0\0\0', /is a BMP file/],
+    ['P5\n8 6\n255\n', /is a PNM file/],
     ['\0\0\0\x18ftypheic', /is a HEIC file/],
     ['\0\0\0\x18ftypavif', /is an AVIF file/],
     ['<!DOCTYPE html>', /is an HTML file/],
