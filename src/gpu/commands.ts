@@ -169,11 +169,27 @@ export async function runSequence(gpu: Gpu, sequence: BoundSequence, label: stri
   );
 }
 
-/** When a dispatch ran on the GPU's own clock, in nanoseconds. */
+/** When a dispatch ran on the GPU's own clock, in nanoseconds. None begins before the one before it has ended. */
 export interface DispatchSpan {
   /** Since the sequence's first dispatch began. */
   readonly start: number;
   readonly nanoseconds: number;
+}
+
+/**
+ * Dispatches from the time stamps of their beginnings and ends, in turns. A GPU stamps the beginning of a pass before the barrier at which
+ * it waits for the pass before it (Dawn on Vulkan does so at the top of the pipe), and may run both at once: a dispatch counts from the end
+ * of those before it, so that no time counts twice and the sum is the time of all.
+ */
+export function dispatchSpans(stamps: BigUint64Array): DispatchSpan[] {
+  const spans: DispatchSpan[] = [];
+  let free = stamps[0];
+  for (let i = 0; i < stamps.length; i += 2) {
+    const start = stamps[i] > free ? stamps[i] : free;
+    free = stamps[i + 1] > start ? stamps[i + 1] : start;
+    spans.push({ start: Number(start - stamps[0]), nanoseconds: Number(free - start) });
+  }
+  return spans;
 }
 
 /**
@@ -215,15 +231,12 @@ export async function traceSequence(gpu: Gpu, sequence: BoundSequence, label: st
         });
       },
     );
-    const spans: DispatchSpan[] = [];
-    let first: bigint | undefined;
-    for (const { count, resolved } of parts) {
+    const stamps = new BigUint64Array(2 * sequence.dispatches.length);
+    for (const [p, { count, resolved }] of parts.entries()) {
       const bytes = await gpu.read(resolved, 0, 16 * count);
-      const stamps = new BigUint64Array(bytes.buffer, bytes.byteOffset, 2 * count);
-      first ??= stamps[0];
-      for (let i = 0; i < count; i++) spans.push({ start: Number(stamps[2 * i] - first), nanoseconds: Number(stamps[2 * i + 1] - stamps[2 * i]) });
+      stamps.set(new BigUint64Array(bytes.buffer, bytes.byteOffset, 2 * count), 2 * p * timingsPerQuerySet);
     }
-    return spans;
+    return dispatchSpans(stamps);
   } finally {
     for (const { queries, resolved } of parts) {
       queries.destroy();

@@ -38,34 +38,15 @@ export function layerOf({ scope }: Pick<KernelTime, 'scope'>, depth: number): st
   return direction ? `${name} (${direction})` : name;
 }
 
-/** A kernel on a line of time where none overlaps the one before. */
-export interface KernelSpan extends KernelTime {
-  /** Nanoseconds since the first kernel began. */
-  readonly end: number;
-}
-
-/**
- * Kernels one after the other. A GPU may begin one before the one before has ended; it then counts from that end, so that no
- * time counts twice.
- */
-export function spansOf(times: readonly KernelTime[]): KernelSpan[] {
-  let free = 0;
-  return times.map((time) => {
-    const start = Math.max(time.start, free);
-    const end = Math.max(start, time.start + time.nanoseconds);
-    free = end;
-    return { ...time, start, end };
-  });
-}
-
 /** Nanoseconds in which kernels ran. */
 export function busyNanoseconds(times: readonly KernelTime[]): number {
-  return spansOf(times).reduce((sum, { start, end }) => sum + end - start, 0);
+  return times.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0);
 }
 
 /** Nanoseconds in which none ran although later ones were submitted already. */
 export function idleNanoseconds(times: readonly KernelTime[]): number {
-  return (spansOf(times).at(-1)?.end ?? 0) - busyNanoseconds(times);
+  const last = times.at(-1);
+  return last ? last.start + last.nanoseconds - busyNanoseconds(times) : 0;
 }
 
 /** A run with every kernel timed. */

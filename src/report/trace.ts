@@ -1,5 +1,4 @@
 import type { KernelTime } from '../tensor/program.ts';
-import { spansOf } from './profile.ts';
 
 /** One event of Chrome's trace format ("Trace Event Format"); times are in microseconds. */
 export interface TraceEvent {
@@ -42,7 +41,7 @@ export function chromeTrace(times: readonly KernelTime[], about: Readonly<Record
   const close = (depth: number): void => {
     for (const layer of open.splice(depth)) layer.dur = now / 1000 - layer.ts;
   };
-  for (const { kernel, op, scope, variant, start, end, aliveBytes } of spansOf(times)) {
+  for (const { kernel, op, scope, variant, start, nanoseconds, aliveBytes } of times) {
     const parts = scope.split('/').filter((part) => part !== '');
     let shared = 0;
     while (shared < open.length && shared < parts.length && open[shared].name === parts[shared]) shared++;
@@ -52,9 +51,9 @@ export function chromeTrace(times: readonly KernelTime[], about: Readonly<Record
       open.push(layer);
       events.push(layer);
     }
-    events.push({ name: kernel, cat: 'kernel', ph: 'X', pid: process, tid: kernelTrack, ts: start / 1000, dur: (end - start) / 1000, args: { op, variant, scope } });
+    events.push({ name: kernel, cat: 'kernel', ph: 'X', pid: process, tid: kernelTrack, ts: start / 1000, dur: nanoseconds / 1000, args: { op, variant, scope } });
     events.push({ name: 'device memory', ph: 'C', pid: process, tid: 0, ts: start / 1000, args: { intermediates: aliveBytes, 'weights and inputs': otherBytes } });
-    now = end;
+    now = start + nanoseconds;
   }
   close(0);
   // What begins at the same time and takes longer is outside.

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type BufferSlice, type DispatchRequest, bindSequence, runSequence, timeSequence } from '../../src/gpu/commands.ts';
+import { type BufferSlice, type DispatchRequest, bindSequence, dispatchSpans, runSequence, timeSequence } from '../../src/gpu/commands.ts';
 import { encode } from '../../src/tensor/dtype.ts';
 import { errorOf } from '../support/errors.ts';
 import { testGpu } from '../support/gpu.ts';
@@ -72,6 +72,14 @@ test('every dispatch is timed on the GPU\'s clock, with the same result', async 
   assert.ok(times.every((time) => Number.isFinite(time) && time >= 0));
   assert.ok(times.reduce((a, b) => a + b) > 0);
   assert.equal(new Float32Array((await gpu.read(output, 0, 4)).buffer), Float32Array.of(3));
+});
+
+test('a dispatch counts from the end of those before it, so that no time counts twice', () => {
+  const stamps = (...times: number[]): BigUint64Array => BigUint64Array.from(times, (time) => BigInt(1000 + time));
+  // One after the other; begun before the one before has ended; stamped when the first began; ended before the one before; after a pause.
+  const spans = dispatchSpans(stamps(0, 2, 3, 7, 5, 12, 0, 13, 9, 10, 20, 22));
+  assert.equal(spans, [[0, 2], [3, 4], [7, 5], [12, 1], [13, 0], [20, 2]].map(([start, nanoseconds]) => ({ start, nanoseconds })));
+  assert.equal(dispatchSpans(stamps()), []);
 });
 
 const named = /^elementwise\/add \(.*output = f32\[96\]\): /;
