@@ -13,9 +13,13 @@ export function bufferSize(bytes: number): number {
   return Math.max(16, Math.ceil(bytes / 16) * 16);
 }
 
+/** Bytes of released buffers that are kept however few are in use. */
+const alwaysKept = 64e6;
+
 /**
  * Device memory of one Gpu: every buffer passes through here, so that the bytes in use and the peak are known
- * and a budget can be kept. Released buffers are kept for the next request of a similar size.
+ * and a budget can be kept. Released buffers are kept for the next request of a similar size, as long as they are no more than
+ * those in use, or little.
  */
 export class MemoryPool {
   /** Bytes of all buffers that exist, pooled ones included. */
@@ -27,6 +31,8 @@ export class MemoryPool {
 
   readonly #device: GPUDevice;
   readonly #free = new Set<GPUBuffer>();
+  /** Bytes of the buffers that wait there. */
+  #idle = 0;
   /** Buffers that the driver had no memory for; it says so only after the call. */
   readonly #broken = new Set<GPUBuffer>();
   #failure: UserError | undefined;
@@ -56,10 +62,13 @@ export class MemoryPool {
     }
     if (best) {
       this.#free.delete(best);
+      this.#idle -= best.size;
       best.label = label;
       return best;
     }
-    if (this.allocated + size > this.budget) this.trim();
+    // Sizes that nobody asks for again must not pile up.
+    const inUse = this.allocated - this.#idle + size;
+    if (this.allocated + size > this.budget || this.#idle > Math.max(inUse, alwaysKept)) this.trim();
     if (this.allocated + size > this.budget) {
       throw new UserError(
         `out of the memory budget at ${label}: ${formatBytes(this.allocated)} in use + ${formatBytes(size)} wanted > ` +
@@ -93,7 +102,10 @@ export class MemoryPool {
   release(buffer: GPUBuffer): void {
     if (this.#free.has(buffer)) throw new Error(`${buffer.label} was given back to the memory pool twice`);
     if (this.#broken.delete(buffer)) this.allocated -= buffer.size;
-    else this.#free.add(buffer);
+    else {
+      this.#free.add(buffer);
+      this.#idle += buffer.size;
+    }
   }
 
   /** The driver's refusal of an earlier `acquire`, once. */
@@ -110,5 +122,6 @@ export class MemoryPool {
       buffer.destroy();
     }
     this.#free.clear();
+    this.#idle = 0;
   }
 }

@@ -221,6 +221,8 @@ export class VariantTable {
     } finally {
       await gpu.finish();
       for (const unused of temporary) freeTensor(gpu, unused);
+      // Of the sizes of one op, which a model may never ask for again.
+      gpu.memory.trim();
     }
     const variant = Object.keys(milliseconds).reduce((a, b) => (milliseconds[b] < milliseconds[a] ? b : a));
     // As the op lists them, not as they ran.

@@ -51,6 +51,16 @@ test('trim gives unused buffers back, the peak stays', async () => {
   assert.is(pool.peak, 512 + 4096);
 });
 
+test('sizes that are asked for once do not pile up', async () => {
+  const pool = await poolOf();
+  const kept = pool.acquire(16e6, 'kept');
+  for (let megabytes = 20; megabytes < 100; megabytes *= 1.3) pool.release(pool.acquire(1e6 * Math.round(megabytes), `${megabytes} MB`));
+  // 352 MB in all; what waits is no more than what is in use with the largest of them, when that is asked for.
+  assert.ok(pool.peak <= kept.size + (kept.size + 97e6) + 97e6, `${pool.peak} bytes`);
+  pool.trim();
+  assert.is(pool.allocated, kept.size);
+});
+
 test('pooled buffers make room before the budget is refused', async () => {
   const pool = await poolOf(5000);
   pool.release(pool.acquire(4096, 'unused'));
