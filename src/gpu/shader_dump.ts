@@ -16,6 +16,33 @@ export function shaderFile({ kernel, conditions = {}, constants = {} }: Pipeline
   return `${kernel}${short}.wgsl`;
 }
 
+/** An arithmetic expression of whole numbers and of constants that are known, as a number: "GROUP_ROWS * 4u". Anything else as it is. */
+function evaluated(expression: string, known: ReadonlyMap<string, string>): string {
+  const tokens = expression.match(/[\w.]+|\S/g) ?? [];
+  let at = 0;
+  const factor = (): number => {
+    const token = tokens[at++] ?? '';
+    if (token === '(') {
+      const value = sum();
+      return tokens[at++] === ')' ? value : Number.NaN;
+    }
+    const definition = known.get(token);
+    return definition !== undefined ? Number(evaluated(definition, known)) : Number.parseFloat(/^\d+[iu]?$/.test(token) ? token : '');
+  };
+  const product = (): number => {
+    let value = factor();
+    while (tokens[at] === '*' || tokens[at] === '/') value = tokens[at++] === '*' ? value * factor() : Math.trunc(value / factor());
+    return value;
+  };
+  const sum = (): number => {
+    let value = product();
+    while (tokens[at] === '+' || tokens[at] === '-') value = tokens[at++] === '+' ? value + product() : value - product();
+    return value;
+  };
+  const value = sum();
+  return at === tokens.length && Number.isInteger(value) ? String(value) : expression;
+}
+
 /**
  * Linked WGSL with a comment before it that says all that the pipeline has beside it.
  *
@@ -25,16 +52,17 @@ export function describeShader(name: string, key: PipelineKey, { code, condition
   const constants: Readonly<Record<string, number>> = key.constants ?? {};
   const values = new Map<string, string>();
   const overrides: string[] = [];
+  // A definition may come after its use.
   for (const [, kind, constant, value] of code.matchAll(/^\s*(override|const)\s+(\w+)(?:\s*:\s*\w+)?(?:\s*=\s*([^;]+))?;/gm)) {
     values.set(constant, String(constants[constant] ?? value));
-    if (kind === 'override') overrides.push(`override ${constant} = ${values.get(constant)}${constant in constants ? ', set by the op' : ''}`);
+    if (kind === 'override') overrides.push(constant);
   }
   const workgroup = /@workgroup_size\(([^)]*)\)/.exec(code)?.[1] ?? '';
   const lines = [
     name,
     `from kernels/${key.kernel}.wgsl${conditions.length ? `, with the conditions ${conditions.join(', ')}` : ''}`,
-    `workgroup size: ${workgroup.split(',').map((part) => (values.get(part.trim()) ?? part.trim()).replace(/^(\d+)[iu]$/, '$1')).join(' x ')}`,
-    ...overrides,
+    `workgroup size: ${workgroup.split(',').map((part) => evaluated(part.trim(), values)).join(' x ')}`,
+    ...overrides.map((constant) => `override ${constant} = ${evaluated(values.get(constant)!, values)}${constant in constants ? ', set by the op' : ''}`),
     ...(params.length ? [`binding 0: uniform Params { ${params.map(({ name, type }) => `${name}: ${type}`).join(', ')} }`] : []),
     ...bindings.map(({ binding, name, access, element }) => `binding ${binding}: ${name}, ${element}, ${access}`),
   ];

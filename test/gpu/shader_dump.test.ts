@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UserError } from '../../src/errors.ts';
-import { PipelineCache } from '../../src/gpu/pipelines.ts';
+import { PipelineCache, type PipelineKey } from '../../src/gpu/pipelines.ts';
 import { shaderFile } from '../../src/gpu/shader_dump.ts';
 import { errorOf } from '../support/errors.ts';
 import { testGpu } from '../support/gpu.ts';
@@ -50,6 +50,20 @@ test('a workgroup size is a number, also where the WGSL names a constant of its 
   // Where the adapter has no subgroups it does not compile; the file is there either way.
   await new PipelineCache(device, folder).get(key).catch(() => {});
   assert.match(readFileSync(join(folder, shaderFile(key)), 'utf8'), /^\/\/ workgroup size: 8$/m);
+});
+
+test('a size that is computed from others is a number, wherever they are defined', async () => {
+  const { device } = await testGpu();
+  const headOf = async (key: PipelineKey): Promise<string[]> => {
+    await new PipelineCache(device, folder).get(key).catch(() => {});
+    return readFileSync(join(folder, shaderFile(key)), 'utf8').split('\n\n')[0].split('\n');
+  };
+  // 8 × 8 threads.
+  assert.ok((await headOf({ kernel: 'attention/tiled', conditions: { head_64: true, rows_64: true } })).includes('// workgroup size: 64'));
+  const gemm = await headOf({ kernel: 'gemm/tiled', constants: { GROUP_ROWS: 4 } });
+  const overrides = new Map(gemm.flatMap((line) => { const match = /^\/\/ override (\w+) = (\d+)/.exec(line); return match ? [[match[1], Number(match[2])] as const] : []; }));
+  assert.is(overrides.get('GROUP_ROWS'), 4);
+  assert.is(overrides.get('TILE_ROWS'), 4 * overrides.get('ROW_VECTORS')! * 4);
 });
 
 test('a pipeline that does not compile leaves its file, too', async () => {
