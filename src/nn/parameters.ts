@@ -91,9 +91,10 @@ export function toFileOrder(spec: ParameterSpec, values: Float32Array): Float32A
  * Checks that a checkpoint has every tensor of a model in the expected shape, before anything is read.
  *
  * @param because where the expected shapes come from, for the error: "config.json"
- * @throws UserError naming the file and the tensor that is missing or has another shape
+ * @param closed names of which the model takes all: others there would change what it computes, and it is another model's checkpoint
+ * @throws UserError naming the file and the tensor that is missing, has another shape, or has no place in the model
  */
-export function checkParameters(checkpoint: Checkpoint, specs: readonly ParameterSpec[], because: string): void {
+export function checkParameters(checkpoint: Checkpoint, specs: readonly ParameterSpec[], because: string, closed?: RegExp): void {
   for (const { parts } of specs) {
     for (const { name, shape } of parts) {
       const found = checkpoint.tensors.get(name);
@@ -102,6 +103,11 @@ export function checkParameters(checkpoint: Checkpoint, specs: readonly Paramete
         throw new UserError(`${checkpoint.file}: tensor "${name}" has the shape ${formatShape(found.shape)}, ${because} asks for ${formatShape(shape)}`);
       }
     }
+  }
+  if (!closed) return;
+  const known = new Set(specs.flatMap(({ parts }) => parts.map(({ name }) => name)));
+  for (const name of checkpoint.tensors.keys()) {
+    if (closed.test(name) && !known.has(name)) throw new UserError(`${checkpoint.file}: tensor "${name}" has no place in the model that ${because} describes. It is the checkpoint of another one.`);
   }
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readNpy } from '../../src/io/npy.ts';
+import { type TensorToWrite, openCheckpoint, writeSafetensors } from '../../src/io/safetensors.ts';
 import { command, scratchFolder } from '../support/command.ts';
 import { writeTestDataset } from '../support/dataset.ts';
 import { goldenFolder } from '../support/golden.ts';
@@ -114,6 +115,7 @@ for (const [what, spoil, expected] of [
   ['no config.json', (clip: string) => rmSync(join(clip, 'config.json')), /no config\.json/],
   ['a config that contradicts the tensors', (clip: string) => changeConfig(clip, (config) => (config.vision_config.intermediate_size = 64)), /model\.safetensors: tensor "vision_model\.encoder\.layers\.0\.mlp\.fc1\.weight" has the shape \[128, 32\], .*config\.json asks for \[64, 32\]/],
   ['more layers in the config than in the file', (clip: string) => changeConfig(clip, (config) => (config.text_config.num_hidden_layers = 5)), /there is no tensor "text_model\.encoder\.layers\.2\./],
+  ['fewer layers in the config than in the file', (clip: string) => changeConfig(clip, (config) => (config.text_config.num_hidden_layers = 1)), /model\.safetensors: tensor "text_model\.encoder\.layers\.1\.[^"]*" has no place in the model that .*config\.json describes/],
   ['another activation', (clip: string) => changeConfig(clip, (config) => (config.vision_config.hidden_act = 'gelu')), /hidden_act is "gelu"/],
   ['weights that are cut off', (clip: string) => writeFileSync(join(clip, 'model.safetensors'), readFileSync(join(clip, 'model.safetensors')).subarray(0, 20000)), /model\.safetensors/],
   ['a ResNet in place of CLIP', (clip: string) => copyFileSync(join(checkpoint, 'cnn', 'model.safetensors'), join(clip, 'model.safetensors')), /no CLIP image tower/],
@@ -128,6 +130,21 @@ for (const [what, spoil, expected] of [
     assert.not.match(errors, /\n\s+at /);
   });
 }
+
+test('a relative of the ResNet is not taken for one', async () => {
+  const folder = scratchFolder();
+  const original = await openCheckpoint(join(checkpoint, 'cnn'));
+  const tensors: TensorToWrite[] = [];
+  for (const [name, { shape }] of original.tensors) tensors.push({ name, shape, data: await original.readFloat32(name), dtype: 'F32' });
+  await original.close();
+  // What training counts and what classifies are of no use, and no sign of another network.
+  assert.ok(tensors.some(({ name }) => name === 'layer1.0.bn1.num_batches_tracked') && tensors.some(({ name }) => name === 'fc.weight'));
+  const squeezed = join(folder, 'squeezed.safetensors');
+  await writeSafetensors(squeezed, [...tensors, { name: 'layer1.0.se.fc1.weight', shape: [1], data: new Float32Array(1), dtype: 'F32' }]);
+  const { code, errors } = await command(['detect', photos(join(folder, 'data'), 1, 0), '--class', 'plate', '--clip', join(checkpoint, 'clip'), '--mfp', join(checkpoint, 'mfp.safetensors'), '--cnn', squeezed, '--out', join(folder, 'out')]);
+  assert.is(code, 1);
+  assert.match(errors, /squeezed\.safetensors: tensor "layer1\.0\.se\.fc1\.weight" has no place in the model/);
+});
 
 test('no result takes the place of another one, or of a photo, and none is taken for a photo', async () => {
   const folder = scratchFolder();

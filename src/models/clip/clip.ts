@@ -97,6 +97,9 @@ export interface ClipCheckpoint {
   readonly folder: string;
 }
 
+/** Everything in the blocks of both towers, as Hugging Face and OpenAI call them. */
+const ofBlocks = /\.(encoder\.layers|resblocks)\./;
+
 /**
  * Opens a CLIP checkpoint and checks it: a Hugging Face folder, or a safetensors file or folder with OpenAI's names.
  *
@@ -115,7 +118,7 @@ export async function openClip(path: string): Promise<ClipCheckpoint> {
     const because = hasConfig ? configFile : 'the shape of other tensors';
     const imageParameters = imageTowerParameters(config, naming, true);
     const textParameters = textTowerParameters(config, naming);
-    checkParameters(checkpoint, [...imageParameters, ...textParameters, tokenEmbeddingParameter(config, naming), logitScaleParameter], because);
+    checkParameters(checkpoint, [...imageParameters, ...textParameters, tokenEmbeddingParameter(config, naming), logitScaleParameter], because, ofBlocks);
     return { checkpoint, config, naming, imageParameters, textParameters, normalisation: readNormalisation(folder), folder };
   } catch (error) {
     await checkpoint.close();

@@ -65,6 +65,9 @@ export function cnnFromSizes(config: ResnetConfig, make: (shape: Shape, label: s
   return { features: featuresOf(config, weights), weights: [...weights.values()].flatMap(({ weight, bias }) => [weight, bias]) };
 }
 
+/** Everything in the blocks but what only training reads: relatives of the ResNet, such as timm's with squeeze and excitation, have more there. */
+const ofBlocks = /^layer\d+\.(?!.*\.num_batches_tracked$)/;
+
 /**
  * Loads a frozen ResNet from safetensors with torchvision's or timm's names.
  *
@@ -76,7 +79,7 @@ export async function loadCnn(gpu: Gpu, path: string, dtype: 'f32' | 'f16' = 'f3
   try {
     const config = configOfResnetCheckpoint(checkpoint);
     const convolutions = resnetConvolutions(config);
-    checkParameters(checkpoint, [...convolutions.values()].flatMap((parts) => Object.values(parts as NormalisedConvolution)), 'a ResNet of these widths');
+    checkParameters(checkpoint, [...convolutions.values()].flatMap((parts) => Object.values(parts as NormalisedConvolution)), 'a ResNet of these widths', ofBlocks);
     const weights = new Map<string, FoldedConvolution>();
     for (const [name, parts] of convolutions) {
       const read = (part: keyof NormalisedConvolution): Promise<Float32Array> => readParameter(checkpoint, parts[part]);
