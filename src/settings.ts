@@ -13,6 +13,8 @@ export type Rules = Readonly<Record<string, Readonly<Record<string, Rule>>>>;
 export const flag: Rule = { check: (value) => typeof value === 'boolean', want: 'true or false' };
 export const positiveInteger: Rule = { check: (value) => Number.isSafeInteger(value) && (value as number) >= 1, want: 'a whole number of at least 1' };
 export const wholeNumber: Rule = { check: (value) => Number.isSafeInteger(value) && (value as number) >= 0, want: 'a whole number of at least 0' };
+/** What a `RandomSource` tells apart from all others. */
+export const seed: Rule = { check: (value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) < 2 ** 32, want: `a whole number from 0 to ${2 ** 32 - 1}` };
 export const nonNegative: Rule = { check: (value) => Number.isFinite(value) && (value as number) >= 0, want: 'a number of at least 0' };
 export const positive: Rule = { check: (value) => Number.isFinite(value) && (value as number) > 0, want: 'a number above 0' };
 export const belowOne: Rule = { check: (value) => Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1, want: 'a number from 0 to below 1' };

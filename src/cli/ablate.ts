@@ -5,6 +5,7 @@ import type { Dataset } from '../data/dataset.ts';
 import { dataIdentity, modelFiles } from '../eval/identity.ts';
 import { type Shard, wholeShard } from '../eval/state.ts';
 import { Gpu } from '../gpu/device.ts';
+import { readClipSizes } from '../models/clip/clip.ts';
 import { ablationResults, ablationTable, isDone, readPublished, runAblation, writeAblation } from '../report/ablation.ts';
 import { ablationTables, planAblation } from '../report/ablation_tables.ts';
 import { shardOf } from './eval.ts';
@@ -12,7 +13,7 @@ import { evaluateInFolder, trainInFolder } from './experiment.ts';
 import { awaitInterruption } from './interruption.ts';
 import { type DeviceFlags, gpuOptions, listOfNames, prepareOut, variantPolicy, wholeNumber, withDevice } from './options.ts';
 import { formatDuration } from './progress.ts';
-import { type ConfigFlags, openChecked, runConfigOf, withConfig } from './train.ts';
+import { type ConfigFlags, openChecked, runConfigFor, withConfig } from './train.ts';
 
 interface AblateFlags extends DeviceFlags, ConfigFlags {
   readonly data: string;
@@ -47,7 +48,7 @@ function warnOfOverlap(flags: AblateFlags, train: Dataset, evaluation: Dataset):
 
 async function ablate(flags: AblateFlags): Promise<void> {
   const { out, shard = wholeShard } = flags;
-  const plan = planAblation(runConfigOf(flags), flags.seeds, flags.tables);
+  const plan = planAblation(runConfigFor(flags, await readClipSizes(flags.clip)), flags.seeds, flags.tables);
   const published = flags.published === undefined ? undefined : readPublished(flags.published, ablationTables.flatMap(({ rows }) => rows.map(({ id }) => id)));
   const train = await openChecked(flags.data, 'test', flags.classes, flags.check);
   const evaluation = await openChecked(flags.eval, 'test', flags.evalClasses, flags.check);

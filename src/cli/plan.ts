@@ -10,7 +10,7 @@ import { table } from '../report/table.ts';
 import { configureVariants } from '../tensor/variants.ts';
 import { planTraining } from '../train/plan.ts';
 import { type DeviceFlags, withDevice } from './options.ts';
-import { type ConfigFlags, runConfigOf, withConfig } from './train.ts';
+import { type ConfigFlags, runConfigFor, withConfig } from './train.ts';
 
 /** What changes a plan, of the flags of training: precisions and recomputation are rows of their own. */
 const planFlags = ['--config', '--set', '--batch', '--size', '--adapter', '--variant'];
@@ -30,8 +30,8 @@ async function resnetSizes(path: string): Promise<ResnetConfig> {
 }
 
 async function plan(flags: PlanFlags): Promise<void> {
-  const config = runConfigOf(flags);
   const clip = flags.clip === undefined ? vitLarge14 : await readClipSizes(flags.clip);
+  const config = runConfigFor(flags, clip);
   const cnn = flags.cnn !== undefined ? await resnetSizes(flags.cnn) : needsCnn(config) ? resnet50 : undefined;
   const gpu = await Gpu.open({ adapter: flags.adapter });
   try {
@@ -44,8 +44,10 @@ async function plan(flags: PlanFlags): Promise<void> {
         rows.push([precision, recompute ? 'yes' : 'no', ...[weights, trained, inputs, intermediates, others, total].map(formatBytes), String(dispatches)]);
       }
     }
-    process.stdout.write(`Training with ${config.training.batch} image${config.training.batch > 1 ? 's' : ''} a pass on ${gpu.adapter.description || gpu.key}:\n\n`);
+    const { size } = config.image;
+    process.stdout.write(`Training with ${config.training.batch} image${config.training.batch > 1 ? 's' : ''} of ${size} × ${size} a pass on ${gpu.adapter.description || gpu.key}:\n\n`);
     process.stdout.write(table(['--precision', '--recompute', 'weights', 'trained', 'inputs', 'intermediates', 'other programs', 'total', 'dispatches'], rows));
+    process.stdout.write('\nOn top come the resizing of a photo while it is loaded, and with --val a forward pass while the model is measured.\n');
   } finally {
     gpu.close();
   }

@@ -6,6 +6,7 @@ import { UserError } from '../errors.ts';
 import { loadModel } from '../eval/detector.ts';
 import { Gpu } from '../gpu/device.ts';
 import { writeFileAtomic } from '../io/files.ts';
+import { readClipSizes } from '../models/clip/clip.ts';
 import { loadMfp } from '../models/mfp/load.ts';
 import { type TimedRun, profileText, typicalRun } from '../report/profile.ts';
 import { chromeTrace } from '../report/trace.ts';
@@ -15,7 +16,7 @@ import { mfpConfigOf } from '../train/config.ts';
 import { ExampleLoader } from '../train/examples.ts';
 import { MfpTrainer, type TrainingExample } from '../train/mfp_trainer.ts';
 import { type DeviceFlags, type ModelFlags, gpuOptions, listOfNames, modelOptions, prepareFile, variantPolicy, wholeNumber, withDevice, withModel } from './options.ts';
-import { type ConfigFlags, openChecked, runConfigOf, withConfig } from './train.ts';
+import { type ConfigFlags, openChecked, runConfigFor, withConfig } from './train.ts';
 
 interface ProfileFlags {
   readonly rounds: number;
@@ -94,7 +95,7 @@ interface TrainFlags extends DeviceFlags, ConfigFlags, ProfileFlags {
 }
 
 async function profileTrain(flags: TrainFlags): Promise<void> {
-  const config = runConfigOf(flags);
+  const config = runConfigFor(flags, await readClipSizes(flags.clip));
   const { samples } = await openChecked(flags.data, 'test', flags.classes, false);
   if (!samples.length) throw new UserError(`${flags.data} has no images to train on`);
   const { batch, accumulation, precision, seed } = config.training;

@@ -8,6 +8,9 @@ import { percent } from '../eval/tables.ts';
 import { validateModel } from '../eval/validate.ts';
 import { Gpu } from '../gpu/device.ts';
 import { formatBytes } from '../gpu/memory.ts';
+import { readClipSizes } from '../models/clip/clip.ts';
+import type { ClipConfig } from '../models/clip/config.ts';
+import { fittingConfig } from '../models/mfp/load.ts';
 import { configureVariants } from '../tensor/variants.ts';
 import { type RunConfig, defaultRunConfig, parseRunConfig } from '../train/config.ts';
 import { trainMfp } from '../train/run.ts';
@@ -77,7 +80,7 @@ export function withConfig(command: Command): Command {
     .option('--set <section.field=value>', 'one field of the run configuration, for example sp.count=4; can be given again', (text: string, earlier: string[] = []) => [...earlier, text])
     .option('--epochs <n>', 'passes over the data (training.epochs)', wholeNumber(1))
     .option('--batch <n>', 'images per forward pass (training.batch)', wholeNumber(1))
-    .option('--size <pixels>', 'side of the square that CLIP sees (image.size)', wholeNumber(1))
+    .option('--size <pixels>', 'side of the square that CLIP sees (image.size); default: 518 where CLIP can take it, else the side that it was trained with', wholeNumber(1))
     .option('--precision <f32|f16>', 'storage of weights and activations (training.precision)')
     .option('--recompute', 'less memory for more time (training.recompute)')
     .option('--seed <n>', 'seed of start values and order (training.seed)', wholeNumber(0));
@@ -92,6 +95,14 @@ export function runConfigOf(flags: ConfigFlags): RunConfig {
     if (flags[field] !== undefined) config = withField(config, 'training', field, flags[field], `--${field}`);
   }
   return flags.size === undefined ? config : withField(config, 'image', 'size', flags.size, '--size');
+}
+
+/** The same, where file and flags say no image size with one that the CLIP can take. */
+export function runConfigFor(flags: ConfigFlags, { vision }: ClipConfig): RunConfig {
+  const config = runConfigOf(flags);
+  const file = flags.config === undefined ? {} : (readJson(flags.config) as { readonly image?: { readonly size?: unknown } });
+  const isChosen = flags.size !== undefined || file.image?.size !== undefined || flags.set?.some((text) => text.startsWith('image.size='));
+  return isChosen ? config : fittingConfig(config, vision);
 }
 
 /** The data set with its problems on standard error. */
@@ -113,7 +124,7 @@ export async function openChecked(root: string, split: 'train' | 'test', classes
 async function train(flags: TrainFlags): Promise<void> {
   const saved = join(flags.out, 'config.json');
   const asked = flags.config !== undefined || flags.set !== undefined || ['epochs', 'batch', 'size', 'precision', 'recompute', 'seed'].some((name) => flags[name as keyof TrainFlags] !== undefined);
-  const config = flags.resume && !asked && existsSync(saved) ? parseRunConfig(readJson(saved), saved) : runConfigOf(flags);
+  const config = flags.resume && !asked && existsSync(saved) ? parseRunConfig(readJson(saved), saved) : runConfigFor(flags, await readClipSizes(flags.clip));
   const dataset = await openChecked(flags.data, 'test', flags.classes, flags.check);
   const validation = flags.val === undefined ? undefined : await openChecked(flags.val, 'test', undefined, flags.check);
   if (flags.val !== undefined && existsSync(flags.val) && realpathSync(flags.val) === realpathSync(flags.data)) {
@@ -140,8 +151,9 @@ async function train(flags: TrainFlags): Promise<void> {
       validateEvery: flags.validateEvery,
       validate:
         validation &&
-        (async (loaded) => {
-          const metrics = await validateModel(gpu, loaded, validation);
+        (async (loaded, signal) => {
+          const metrics = await validateModel(gpu, loaded, validation, signal);
+          if (!metrics) return undefined;
           const shown = metricNames.flatMap(([key, name]) => (metrics[key] === undefined ? [] : [`${name} ${percent(metrics[key])}`]));
           process.stderr.write(`mfp-clip: on ${flags.val}: ${shown.join(', ')}\n`);
           return metrics;

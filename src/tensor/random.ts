@@ -7,7 +7,7 @@ import type { RandomGenerator } from 'pure-rand/types/RandomGenerator';
 export class RandomSource {
   readonly #generator: RandomGenerator;
 
-  /** @param seed a whole number, or the `state` of another source */
+  /** @param seed a whole number below 2^32 (of larger ones the lower bits count), or the `state` of another source */
   constructor(seed: number | readonly number[]) {
     this.#generator = typeof seed === 'number' ? xoroshiro128plus(seed) : xoroshiro128plusFromState(seed);
   }

@@ -1,5 +1,5 @@
 import { type MfpConfig, defaultMfpConfig, mfpRules } from '../models/mfp/config.ts';
-import { type Rules, belowOne, flag, nonNegative, oneOf, orNull, parseSettings, positive, positiveInteger, wholeNumber } from '../settings.ts';
+import { type Rules, belowOne, flag, nonNegative, oneOf, orNull, parseSettings, positive, positiveInteger, seed, wholeNumber } from '../settings.ts';
 
 /** How parameters are updated. */
 export interface OptimizerConfig {
@@ -63,7 +63,7 @@ const runRules: Rules = {
   ...mfpRules,
   optimizer: { kind: oneOf('adam', 'adamw'), learningRate: positive, beta1: belowOne, beta2: belowOne, epsilon: positive, weightDecay: nonNegative, clipNorm: orNull(positive), maskPromptFactor: positive },
   schedule: { kind: oneOf('inverse epoch', 'constant', 'cosine'), warmupSteps: wholeNumber },
-  training: { epochs: positiveInteger, batch: positiveInteger, accumulation: positiveInteger, precision: oneOf('f32', 'f16'), recompute: flag, seed: wholeNumber },
+  training: { epochs: positiveInteger, batch: positiveInteger, accumulation: positiveInteger, precision: oneOf('f32', 'f16'), recompute: flag, seed },
 };
 
 /**

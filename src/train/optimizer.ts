@@ -50,7 +50,7 @@ export function optimizerTensors(parameters: ReadonlyMap<string, Tensor>, make: 
   };
 }
 
-/** Records that gradients are added to those of the update to come. Parameters without a gradient stay as they are. */
+/** Records that gradients are added to those of the update to come. One that a parameter lacks is zero: only weight decay changes it then. */
 export function accumulateGradients(parameters: ReadonlyMap<string, Tensor>, { gradients }: OptimizerTensors, gradientOf: (parameter: Tensor) => Tensor | undefined): void {
   for (const [name, parameter] of parameters) {
     const gradient = gradientOf(parameter);
@@ -91,7 +91,7 @@ export class Optimizer {
     for (const tensors of [gradients, firstMoments, secondMoments]) clearTensors(gpu, tensors.values());
   }
 
-  /** Records that gradients are added to those of the update to come. Parameters without a gradient stay as they are. */
+  /** Records that gradients are added to those of the update to come. One that a parameter lacks is zero: only weight decay changes it then. */
   accumulate(gradientOf: (parameter: Tensor) => Tensor | undefined): void {
     accumulateGradients(this.#parameters, this.#tensors, gradientOf);
   }

@@ -4,7 +4,6 @@ import { gridOf } from '../models/clip/clip.ts';
 import type { ClipConfig } from '../models/clip/config.ts';
 import { needsCnn } from '../models/mfp/config.ts';
 import { mfpFromSizes } from '../models/mfp/from_sizes.ts';
-import { untrainedConfig } from '../models/mfp/load.ts';
 import { mfpText } from '../models/mfp/mfp.ts';
 import type { ResnetConfig } from '../models/resnet/config.ts';
 import { Program } from '../tensor/program.ts';
@@ -44,13 +43,14 @@ const bytesOf = (tensors: Iterable<Tensor | undefined>): number => [...tensors].
 
 /**
  * The device memory that a training run needs, from the plans of its programs: nothing is loaded, allocated or run. The
- * intermediates of resizing photos come on top while a run loads them, three bytes per pixel and some more.
+ * intermediates of resizing photos come on top while a run loads them, three bytes per pixel and some more, and those of a forward pass
+ * of one image while it is measured on validation data.
  *
  * @param gpu the adapter decides which kernel variants run, and so which scratch memory they need
  * @throws UserError when the configuration does not fit the CLIP
  */
 export async function planTraining(gpu: Gpu, { clip, cnn: resnet, clipName }: FrozenSizes, run: RunConfig): Promise<TrainingPlan> {
-  const config = untrainedConfig(mfpConfigOf(run), clip.vision);
+  const config = mfpConfigOf(run);
   const { batch, precision, recompute } = run.training;
   const declared = mfpFromSizes(clip, resnet, config, gridOf(clip, config.image.size, clipName), precision, declaredTensor);
   const { model, sizes, cnn, weights } = declared;

@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.ts';
 import { UserError } from '../errors.ts';
@@ -12,7 +12,7 @@ import { RandomSource } from '../tensor/random.ts';
 import { type Tensor, readTensor } from '../tensor/tensor.ts';
 import { configureVariants, variantsOf } from '../tensor/variants.ts';
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts';
-import { type RunConfig, mfpConfigOf } from './config.ts';
+import { type RunConfig, mfpConfigOf, parseRunConfig } from './config.ts';
 import { ExampleLoader } from './examples.ts';
 import { RunLog, lossChart } from './log.ts';
 import { type LossScaleState, MfpTrainer, type StepLosses } from './mfp_trainer.ts';
@@ -36,8 +36,11 @@ export interface RunOptions {
   onUpdate?(update: UpdateInfo): void;
   /** Called at the start, after a checkpoint was read. */
   onStart?(start: { readonly updates: number; readonly done: number; readonly plannedBytes: number }): void;
-  /** Measures the model as it is; what it returns goes into the log. Called after every `validateEvery` epochs. */
-  validate?(loaded: LoadedMfp): Promise<Readonly<Record<string, number>>>;
+  /**
+   * Measures the model as it is; what it returns goes into the log. Called after every `validateEvery` epochs, once what they trained is
+   * saved. It returns undefined when `signal` was aborted: the epoch is then measured when the run goes on.
+   */
+  validate?(loaded: LoadedMfp, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>> | undefined>;
   readonly validateEvery?: number;
 }
 
@@ -81,6 +84,20 @@ function updatesOf(random: RandomSource, count: number, perUpdate: number): numb
   return Array.from({ length: Math.ceil(count / perUpdate) }, (_, update) => Array.from({ length: perUpdate }, (_, i) => order[(update * perUpdate + i) % count]));
 }
 
+/** @throws UserError when a run that begins in a folder would write over something else than the start of another one */
+function checkNew(out: string): void {
+  if (existsSync(join(out, 'checkpoint.safetensors'))) throw new UserError(`${out} holds a run already (${join(out, 'checkpoint.safetensors')}). Go on with --resume, or choose another --out.`);
+  const instead = 'Choose another --out, or move it away.';
+  for (const model of ['mfp.safetensors', 'model.safetensors'].map((name) => join(out, name))) if (existsSync(model)) throw new UserError(`${out} holds a model already (${model}), and no run that could be gone on with. ${instead}`);
+  const configFile = join(out, 'config.json');
+  if (!existsSync(configFile)) return;
+  try {
+    parseRunConfig(JSON.parse(readFileSync(configFile, 'utf8')), configFile);
+  } catch {
+    throw new UserError(`${configFile} is not the configuration of a training run, whose would take its place. ${instead}`);
+  }
+}
+
 /**
  * Trains MFP-CLIP (DESIGN: Training) and leaves `mfp.safetensors` in the run's folder. A run that was killed at any
  * moment and resumed ends with the same bits as one that never stopped.
@@ -95,7 +112,7 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
   const modelFile = join(out, 'mfp.safetensors');
   if (!samples.length) throw new UserError('the data set has no images to train on');
   if (options.resume && !existsSync(checkpointFile)) throw new UserError(`--resume: there is no ${checkpointFile}; start the run without --resume`);
-  if (!options.resume && existsSync(checkpointFile)) throw new UserError(`${out} holds a run already (${checkpointFile}). Go on with --resume, or choose another --out.`);
+  if (!options.resume) checkNew(out);
   await mkdir(out, { recursive: true }).catch((error: Error) => {
     throw new UserError(`--out ${out}: cannot make the folder: ${error.message}`);
   });
@@ -140,7 +157,6 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
   } else {
     // Killed before its first checkpoint, a run has left lines that are not of this one.
     await log.truncate(0);
-    await rm(modelFile, { force: true });
     await writeFileAtomic(join(out, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
   }
   options.onStart?.({ updates: totalUpdates, done: step, plannedBytes: trainer.plannedBytes });
@@ -155,9 +171,21 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
     await writeMfp(modelFile, loaded.model.config, loaded.sizes, (name) => values.get(name)!, { step: String(step), training: JSON.stringify({ optimizer, schedule, training }) });
   };
 
+  /** Measures what an epoch has trained, where that is asked for. @returns false when it was stopped */
+  const validate = async (epoch: number): Promise<boolean> => {
+    if (!options.validate || ((epoch + 1) % validateEvery !== 0 && epoch + 1 !== training.epochs)) return true;
+    const validation = await options.validate(loaded, signal);
+    if (validation) log.append({ step, epoch, validation });
+    return validation !== undefined;
+  };
+  const stopped = (): RunResult => ({ finished: false, step, file: modelFile, hostShare: undefined });
+
   const wallSeconds: number[] = [];
   let gpuSeconds: number | undefined;
   try {
+    // Stopped while it was measured, or before.
+    const measured = log.lines().some(({ epoch, validation }) => epoch === firstEpoch - 1 && validation !== undefined);
+    if (firstEpoch > 0 && firstUpdate === 0 && !measured && !(await validate(firstEpoch - 1))) return stopped();
     for (let epoch = firstEpoch; epoch < training.epochs; epoch++) {
       const epochRandom = random.state;
       const updates = updatesOf(random, samples.length, perUpdate);
@@ -193,12 +221,12 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
         const stop = signal?.aborted ?? false;
         const last = update + 1 === updatesPerEpoch;
         if (!last && (stop || step % saveEvery === 0)) await save(epoch, (update + 1) * perUpdate, epochRandom);
-        if (!last && stop) return { finished: false, step, file: modelFile, hostShare: undefined };
+        if (!last && stop) return stopped();
       }
-      if (options.validate && ((epoch + 1) % validateEvery === 0 || epoch + 1 === training.epochs)) log.append({ step, epoch, validation: await options.validate(loaded) });
-      await writeModel();
+      // The checkpoint first: a model without one would be taken for something else when the run begins again.
       await save(epoch + 1, 0, random.state);
-      if (signal?.aborted && epoch + 1 < training.epochs) return { finished: false, step, file: modelFile, hostShare: undefined };
+      await writeModel();
+      if (!(await validate(epoch)) || (signal?.aborted && epoch + 1 < training.epochs)) return stopped();
     }
     // A finished run that is resumed has nothing to do, but for what somebody deleted.
     if (!existsSync(modelFile)) await writeModel();

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { planCommand } from '../../src/cli/plan.ts';
-import { runConfigOf } from '../../src/cli/train.ts';
+import { runConfigFor, runConfigOf } from '../../src/cli/train.ts';
+import { vitLarge14 } from '../../src/models/clip/config.ts';
 import { parseMfpConfig } from '../../src/models/mfp/config.ts';
 import { defaultRunConfig } from '../../src/train/config.ts';
 import { command, scratchFolder } from '../support/command.ts';
@@ -72,6 +73,22 @@ test('plan offers only what changes a plan', async () => {
   const { code, errors } = await command(['plan', '--memory-budget', '8GB']);
   assert.is(code, 1);
   assert.match(errors, /unknown option '--memory-budget'/);
+});
+
+test('an image size that nobody has chosen fits the CLIP, and one that somebody has is kept', () => {
+  const clip = { ...vitLarge14, vision: { ...vitLarge14.vision, patchSize: 16, imageSize: 224 } };
+  assert.is(runConfigFor({}, vitLarge14).image.size, 518);
+  assert.is(runConfigFor({ set: ['sp.count=2'] }, clip).image.size, 224);
+  writeFileSync(file, JSON.stringify({ image: { size: 518 } }));
+  for (const flags of [{ size: 518 }, { set: ['image.size=518'] }, { config: file }]) assert.is(runConfigFor(flags, clip).image.size, 518);
+  writeFileSync(file, JSON.stringify({ mpfa: { size: 5 } }));
+  const { image, mpfa } = runConfigFor({ config: file }, clip);
+  assert.equal([image.size, mpfa.size], [224, 5]);
+});
+
+test('a seed is one that is told apart from all others', async () => {
+  assert.is(runConfigOf({ seed: 2 ** 32 - 1 }).training.seed, 2 ** 32 - 1);
+  assert.match((await errorOf(async () => runConfigOf({ seed: 2 ** 32 }))).message, /training\.seed must be a whole number from 0 to 4294967295, not 4294967296/);
 });
 
 test.run();

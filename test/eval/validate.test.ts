@@ -34,7 +34,10 @@ test('a model in training, with parameters in f32, is measured like any other an
   const allocated = gpu.memory.allocated;
   assert.equal(await validateModel(gpu, loaded, dataset), metrics);
   assert.is(gpu.memory.allocated, allocated);
-  assert.equal(Object.keys(metrics), metricNames.map(([key]) => key));
+  assert.equal(Object.keys(metrics!), metricNames.map(([key]) => key));
+  // Stopped, it has no figures.
+  assert.is(await validateModel(gpu, loaded, dataset, AbortSignal.abort()), undefined);
+  assert.is(gpu.memory.allocated, allocated);
   loaded.destroy();
   const stored = await loadMfp(gpu, { ...model, mfp: join(golden, 'mfp.safetensors'), precision: gpu.f16 ? 'f16' : 'f32' });
   const detector = new Detector(gpu, stored, { gpu: false, model: true });

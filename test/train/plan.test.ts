@@ -89,7 +89,7 @@ test('the command needs no weights', async () => {
   writeFileSync(join(folder, 'config.json'), JSON.stringify(clipConfigJson(small)));
   const { code, output, errors } = await command(['plan', '--clip', folder, '--size', '56', '--batch', '2']);
   assert.is(code, 0, errors);
-  assert.match(output, /Training with 2 images a pass on /);
+  assert.match(output, /Training with 2 images of 56 × 56 a pass on /);
   const rows = output.split('\n').filter((line) => /^\| f(32|16) /.test(line));
   assert.equal(rows.map((row) => row.split('|').slice(1, 3).map((cell) => cell.trim())), [['f32', 'no'], ['f32', 'yes'], ['f16', 'no'], ['f16', 'yes']]);
   for (const row of rows) assert.match(row, /(\d[\d.]* (kB|MB|GB) +\| +){6}\d+ \|/);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,7 +8,8 @@ import { readImage, readMask } from '../../src/data/image.ts';
 import { loadModel } from '../../src/eval/detector.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
 import { parseRunConfig } from '../../src/train/config.ts';
-import { type RunOptions, trainMfp } from '../../src/train/run.ts';
+import type { LogLine } from '../../src/train/log.ts';
+import { type RunOptions, type RunResult, trainMfp } from '../../src/train/run.ts';
 import { command, scratchFolder } from '../support/command.ts';
 import { writeTestDataset } from '../support/dataset.ts';
 import { errorOf } from '../support/errors.ts';
@@ -150,11 +151,10 @@ test('a run that was killed before its first checkpoint begins again, and one th
   const logged = () => readFileSync(join(folder, 'run', 'log.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line).step);
   mkdirSync(join(folder, 'run'));
   writeFileSync(join(folder, 'run', 'log.jsonl'), '{"step":1,"loss":1}\n{"step":2,"lo');
-  writeFileSync(join(folder, 'run', 'mfp.safetensors'), 'of another run');
+  writeFileSync(join(folder, 'run', 'config.json'), JSON.stringify(config));
   const stop = new AbortController();
   await run('data', { signal: stop.signal, onUpdate: ({ step }) => void (step === 1 && stop.abort()) });
   assert.equal(logged(), [1]);
-  assert.not(existsSync(join(folder, 'run', 'mfp.safetensors')));
   renameSync(join(folder, 'data'), join(folder, 'moved'));
   assert.ok((await run('moved', { resume: true })).finished);
   assert.equal(logged(), [1, 2, 3, 4]);
@@ -187,6 +187,65 @@ test('refuses to overwrite a run, to resume none, or to resume with other data',
   assert.match(await refusal({}), /the data set is not the one/);
   const other = { ...config, training: { ...config.training, epochs: 2 } };
   assert.match((await errorOf(() => trainMfp({ ...options, resume: true, config: other }))).message, /configuration differs/);
+});
+
+test('leaves a folder alone that holds a model or something else than a run', async () => {
+  const folder = scratchFolder();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 1, size: 40 });
+  const gpu = await testGpu();
+  const options = { gpu, source, dataset: openDataset(join(folder, 'data')), config: parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 1 } }, 'test') };
+  for (const [name, content, expected] of [
+    ['mfp.safetensors', 'a trained model', /out-mfp\.safetensors holds a model already .*Choose another --out/],
+    ['model.safetensors', 'a CLIP', /holds a model already \(.*model\.safetensors\)/],
+    ['config.json', '{"model_type":"clip"}', /config\.json is not the configuration of a training run/],
+    ['config.json', '[', /config\.json is not the configuration of a training run/],
+  ] as const) {
+    const out = join(folder, `out-${name}`);
+    rmSync(out, { recursive: true, force: true });
+    mkdirSync(out);
+    writeFileSync(join(out, name), content);
+    assert.match((await errorOf(() => trainMfp({ ...options, out }))).message, expected);
+    assert.equal(readdirSync(out), [name]);
+    assert.is(readFileSync(join(out, name), 'utf8'), content);
+  }
+});
+
+test('an epoch is saved before it is measured, and measured when the run goes on', async () => {
+  const folder = scratchFolder();
+  writeTestDataset(join(folder, 'data'), { classes: ['plate'], good: 1, bad: 1, size: 40 });
+  const gpu = await testGpu();
+  const out = join(folder, 'run');
+  const config = parseRunConfig({ image: { size: 40 }, cnn: { size: 32 }, training: { epochs: 3 } }, 'test');
+  const dataset = openDataset(join(folder, 'data'));
+  const measured: string[] = [];
+  let answer: 'fail' | 'stop' | 'measure' = 'measure';
+  const run = (resume: boolean): Promise<RunResult> =>
+    trainMfp({
+      gpu, source, dataset, out, config, resume,
+      validateEvery: 2,
+      async validate() {
+        assert.ok(existsSync(join(out, 'checkpoint.safetensors')) && existsSync(join(out, 'mfp.safetensors')));
+        if (answer === 'fail') throw new Error('no memory is left');
+        if (answer === 'stop') return undefined;
+        measured.push(hash(join(out, 'mfp.safetensors')));
+        return { pixelAuroc: measured.length };
+      },
+    });
+  const lines = () => readFileSync(join(out, 'log.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line) as LogLine);
+  const validations = () => lines().flatMap(({ epoch, step, validation }) => (validation ? [{ epoch, step, validation }] : []));
+  answer = 'fail';
+  assert.match((await errorOf(() => run(false))).message, /no memory is left/);
+  answer = 'stop';
+  assert.equal(await run(true), { finished: false, step: 4, file: join(out, 'mfp.safetensors'), hostShare: undefined });
+  assert.equal(validations(), []);
+  answer = 'measure';
+  assert.ok((await run(true)).finished);
+  assert.equal(validations(), [{ epoch: 1, step: 4, validation: { pixelAuroc: 1 } }, { epoch: 2, step: 6, validation: { pixelAuroc: 2 } }]);
+  assert.equal(lines().map(({ step }) => step), [1, 2, 3, 4, 4, 5, 6, 6]);
+  assert.is.not(measured[0], measured[1]);
+  // Everything is measured.
+  assert.ok((await run(true)).finished);
+  assert.is(measured.length, 2);
 });
 
 for (const [what, spoil, expected] of [

@@ -6,7 +6,7 @@ import { type Clip, loadClip, openClip } from '../clip/clip.ts';
 import type { ClipConfig } from '../clip/config.ts';
 import { type Tokenizer, loadTokenizer } from '../clip/tokenizer.ts';
 import { type Cnn, loadCnn } from '../resnet/cnn.ts';
-import { type MfpConfig, defaultMfpConfig, needsCnn, plainClipConfig } from './config.ts';
+import { type MfpConfig, needsCnn, plainClipConfig } from './config.ts';
 import { type Mfp, promptsOf } from './mfp.ts';
 import { type MfpSizes, initialMfpValues, mfpSizes, readMfp, uploadMfp } from './parameters.ts';
 
@@ -20,7 +20,7 @@ export interface MfpSource {
   readonly mfp?: string;
   /** Configuration of an untrained model; default: plain zero-shot CLIP. */
   readonly config?: MfpConfig;
-  /** Side of the square input image in pixels; default: what the configuration says. */
+  /** Side of the square input image in pixels; default: what the file or `config` says, or without both one that the CLIP can take. */
   readonly size?: number;
   /** Storage of weights and activations. */
   readonly precision?: 'f32' | 'f16';
@@ -52,10 +52,9 @@ export interface LoadedMfp {
   destroy(): void;
 }
 
-/** The configuration of a model that no file describes, with an image size that the CLIP can take. */
-export function untrainedConfig(config: MfpConfig, { patchSize, imageSize: trainedSize }: ClipConfig['vision']): MfpConfig {
-  const fits = config.image.size % patchSize === 0;
-  return fits || config.image.size !== defaultMfpConfig.image.size ? config : { ...config, image: { size: trainedSize } };
+/** A configuration whose image size nobody has chosen, with one that the CLIP can take: the default, or else that of its own training. */
+export function fittingConfig<Config extends MfpConfig>(config: Config, { patchSize, imageSize: trainedSize }: ClipConfig['vision']): Config {
+  return config.image.size % patchSize === 0 ? config : { ...config, image: { size: trainedSize } };
 }
 
 /**
@@ -89,7 +88,7 @@ export async function loadMfp(gpu: Gpu, source: MfpSource): Promise<LoadedMfp> {
     let metadata: Readonly<Record<string, string>> = {};
     if (source.mfp !== undefined) ({ config, values, metadata } = await readMfp(source.mfp, sizesFor));
     else {
-      config = untrainedConfig(source.config ?? plainClipConfig, opened.config.vision);
+      config = source.config ?? fittingConfig(plainClipConfig, opened.config.vision);
       values = initialMfpValues(config, sizesFor(config), source.seed ?? 0);
     }
     const imageSize = source.size ?? config.image.size;
