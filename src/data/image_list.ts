@@ -1,15 +1,27 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { isAbsolute, join, sep } from 'node:path';
+import { extname, isAbsolute, join, sep } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { UserError } from '../errors.ts';
+import { otherPhotoFormat } from './image.ts';
 
 /** Names that a folder's images have. Files that are named one by one may be called anything. */
 const imageName = /\.(png|jpe?g)$/i;
 
 /**
+ * The photos among files: PNG, JPEG, and formats that are not read, so that who reads them hears of it, unless a photo of the same name
+ * that is read lies beside.
+ */
+function photosOf(files: readonly string[]): string[] {
+  const stemOf = (file: string): string => file.slice(0, file.length - extname(file).length);
+  const read = new Set(files.filter((file) => imageName.test(file)).map(stemOf));
+  return files.filter((file) => imageName.test(file) || (otherPhotoFormat(file) !== undefined && !read.has(stemOf(file))));
+}
+
+/**
  * The image files that a person means by a list of files, folders (searched through, all levels, for .png, .jpg and
- * .jpeg in any case) and glob patterns. Hidden files are left out of folders. Each file comes once, in the order of the
- * list, sorted by name within a folder or a pattern. Links are followed, circles of links too.
+ * .jpeg in any case) and glob patterns. Photos in other formats that folders and patterns hold come, too: their content is an error to
+ * who reads them. Hidden files are left out of folders. Each file comes once, in the order of the list, sorted by name within a folder
+ * or a pattern. Links are followed, circles of links too.
  *
  * @throws UserError naming each item that matches nothing
  */
@@ -26,7 +38,7 @@ export async function listImages(patterns: readonly string[]): Promise<string[]>
     } else if (status) {
       files.push(pattern);
     } else if (isDynamicPattern(pattern)) {
-      const found = (await globFiles(pattern)).filter((file) => imageName.test(file));
+      const found = photosOf(await globFiles(pattern));
       if (found.length === 0) problems.push(`no PNG or JPEG file matches ${pattern}`);
       files.push(...found.sort());
     } else {
@@ -70,7 +82,7 @@ async function imagesBelow(folder: string, visited: Set<string>): Promise<string
     // A link that leads nowhere is not an image.
     const status = await stat(path).catch(() => undefined);
     if (status?.isDirectory()) files.push(...(await imagesBelow(path, visited)));
-    else if (status?.isFile() && imageName.test(name)) files.push(path);
+    else if (status?.isFile()) files.push(path);
   }
-  return files;
+  return photosOf(files);
 }

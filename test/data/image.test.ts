@@ -387,6 +387,13 @@ test('images are listed from files, folders and globs: sorted, once each, links 
     assert.match(await messageOf(() => listImages([at('*.txt')])), /no PNG or JPEG file matches .*\*\.txt/);
     assert.match(await messageOf(() => listImages([at('a.jpg'), at('gone.png'), at('x*')])), /there is no file or folder .*gone\.png; no PNG or JPEG file matches .*x\*/);
     assert.match(await messageOf(() => listImages([])), /no images were named/);
+
+    // A photo that cannot be read is for its reader to name, unless it was converted.
+    await mkdir(at('scans'));
+    for (const name of ['1.bmp', '2.TIFF', '2.png', '3.heic', 'labels.json', 'report.pdf']) await writeFile(at('scans', name), '');
+    const scans = [at('scans', '1.bmp'), at('scans', '2.png'), at('scans', '3.heic')];
+    assert.equal(await listImages([at('scans')]), scans);
+    assert.equal(await listImages([at('scans', '*')]), scans);
   } finally {
     await rm(root, { recursive: true, force: true });
   }
