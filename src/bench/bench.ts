@@ -1,6 +1,8 @@
 import { interquartileRange, median } from 'simple-statistics';
 import type { Gpu } from '../gpu/device.ts';
 import { type BoundSequence, bindSequence, runSequence, timeSequence } from '../gpu/commands.ts';
+import { isSingle } from '../ops/types.ts';
+import type { DType } from '../tensor/dtype.ts';
 import type { BenchCase, BenchInput, Op, OpCall, TensorType } from '../tensor/op.ts';
 import { Program } from '../tensor/program.ts';
 import { apply, plannedTensor } from '../tensor/recording.ts';
@@ -73,22 +75,40 @@ export function timingOf(times: readonly number[], wallTimes: readonly number[])
   return { times, wallTimes, milliseconds: median([...times]), spread: interquartileRange([...times]), wallMilliseconds: median([...wallTimes]), runs: times.length };
 }
 
-/** The same case in another element type; undefined where it has no floating-point input. */
+/**
+ * A case, which an op's file states in f32, in an element type: every input that is not `single`, and the type of the result
+ * where an attribute names it.
+ *
+ * @returns undefined where nothing of the case is of another type in f16; whether the op takes f16 is for its shape rule to say
+ */
 export function inType<A>(benchCase: BenchCase<A>, dtype: 'f32' | 'f16'): BenchCase<A> | undefined {
-  if (!benchCase.inputs.some((input) => input?.dtype === 'f32')) return dtype === 'f32' ? benchCase : undefined;
-  const convert = (input: BenchInput | undefined): BenchInput | undefined => (input?.dtype === 'f32' ? { ...input, dtype } : input);
-  return { ...benchCase, inputs: benchCase.inputs.map(convert) };
+  if (dtype === 'f32') return benchCase;
+  const turns = (input: BenchInput | undefined): input is BenchInput => input?.dtype === 'f32' && !isSingle(input);
+  const { dtype: resultType } = benchCase.attributes as { readonly dtype?: unknown };
+  if (resultType !== 'f32' && !benchCase.inputs.some(turns)) return undefined;
+  return {
+    ...benchCase,
+    inputs: benchCase.inputs.map((input) => (turns(input) ? { ...input, dtype } : input)),
+    attributes: resultType === 'f32' ? { ...benchCase.attributes, dtype } : benchCase.attributes,
+  };
+}
+
+/** The element type that a case is timed in: that of the inputs that `inType` turns, of the result where there are none, u32 without numbers. */
+function typeOf<A>(op: Op<A>, { inputs, attributes }: BenchCase<A>): DType {
+  const isNumber = (type: TensorType | undefined): boolean => type?.dtype === 'f32' || type?.dtype === 'f16';
+  const turned = inputs.find((input) => input && isNumber(input) && !isSingle(input));
+  return (turned ?? op.outputs(inputs, attributes).find(isNumber))?.dtype ?? 'u32';
 }
 
 /** A case as variants see it, without device memory; undefined where the op's shape rule or the adapter refuses its element type. */
 function callOf<A>(gpu: Gpu, op: Op<A>, { inputs, attributes }: BenchCase<A>): OpCall<A> | undefined {
-  if (!gpu.f16 && inputs.some((input) => input?.dtype === 'f16')) return undefined;
   let outputs: readonly TensorType[];
   try {
     outputs = op.outputs(inputs, attributes);
   } catch {
     return undefined;
   }
+  if (!gpu.f16 && [...inputs, ...outputs].some((type) => type?.dtype === 'f16')) return undefined;
   const tensorOf = (type: TensorType): Tensor => plannedTensor(type.shape, type.dtype, 'bench');
   return { gpu, inputs: inputs.map((input) => input && tensorOf(input)), outputs: outputs.map(tensorOf), attributes, scratch: (shape, dtype) => plannedTensor(shape, dtype, 'scratch') };
 }
@@ -127,7 +147,7 @@ export async function benchCase<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, var
     );
     program.destroy();
     const { flops, bytes } = op.cost(given.inputs, op.outputs(given.inputs, given.attributes), given.attributes);
-    return { op: op.name, case: given.name, variant, dtype: given.inputs.find((input) => input?.dtype === 'f16' || input?.dtype === 'f32')?.dtype ?? 'u32', flops, bytes, ...timing };
+    return { op: op.name, case: given.name, variant, dtype: typeOf(op, given), flops, bytes, ...timing };
   } finally {
     for (const input of inputs) if (input) freeTensor(gpu, input);
   }

@@ -4,6 +4,7 @@ import { type KernelCall, type OpCall, type TensorType, bytesOfTypes, defineOp, 
 import { apply } from '../tensor/recording.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { matrixUnits, padBytes, subgroups } from './subgroup_matrix.ts';
+import { checkTypes, single } from './types.ts';
 
 interface AttentionAttributes {
   /** Number of heads; the width is divided evenly among them. */
@@ -189,12 +190,9 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
   name: 'attention_backward',
   inputNames: ['qkv', 'output', 'log_sum_exp', 'output gradient'],
   outputs(inputs, attributes) {
-    const [qkv, output, logSumExp, gradient] = inputs;
-    const [expected, expectedLogSumExp] = attentionOp.outputs([qkv], attributes);
-    const fits = (actual: TensorType, wanted: TensorType): boolean => actual.dtype === wanted.dtype && actual.shape.join() === wanted.shape.join();
-    if (!fits(output!, expected) || !fits(gradient!, expected) || !fits(logSumExp!, expectedLogSumExp)) {
-      throw shapeError(attentionBackwardOp, inputs, 'output and its gradient must be [batch, tokens, width] of qkv\'s type, log_sum_exp f32[batch, heads, tokens]');
-    }
+    const [qkv] = inputs;
+    const [output, logSumExp] = attentionOp.outputs([qkv], attributes);
+    checkTypes(attentionBackwardOp, inputs, [qkv, output, logSumExp, output]);
     return [{ shape: qkv!.shape, dtype: qkv!.dtype }];
   },
   variants: rungs.map((rung) => ({
@@ -230,7 +228,7 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
     small: [[2, 37, 3, 24], [1, 1, 1, 16]],
     case: (batch, tokens, heads, head) => {
       const output = f32(batch, tokens, heads * head);
-      return { inputs: [f32(batch, tokens, 3 * heads * head), output, f32(batch, heads, tokens), output], attributes: { heads, causal: false } };
+      return { inputs: [f32(batch, tokens, 3 * heads * head), output, single(batch, heads, tokens), output], attributes: { heads, causal: false } };
     },
   },
   benchCases: [
@@ -239,7 +237,7 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
       inputs: [
         { shape: [1, 1370, 3072], dtype: 'f32' },
         { shape: [1, 1370, 1024], dtype: 'f32' },
-        { shape: [1, 16, 1370], dtype: 'f32' },
+        single(1, 16, 1370),
         { shape: [1, 1370, 1024], dtype: 'f32' },
       ],
       attributes: { heads: 16, causal: false },
@@ -249,7 +247,7 @@ export const attentionBackwardOp = defineOp<AttentionAttributes>({
       inputs: [
         { shape: [2, 77, 2304], dtype: 'f32' },
         { shape: [2, 77, 768], dtype: 'f32' },
-        { shape: [2, 12, 77], dtype: 'f32' },
+        single(2, 12, 77),
         { shape: [2, 77, 768], dtype: 'f32' },
       ],
       attributes: { heads: 12, causal: true },

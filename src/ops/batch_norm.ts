@@ -2,6 +2,7 @@ import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgrou
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { cast } from './cast.ts';
+import { checkTypes, single } from './types.ts';
 
 interface BatchNormAttributes {
   readonly epsilon: number;
@@ -86,7 +87,13 @@ export const batchNormOp = defineOp<BatchNormAttributes>({
 export const batchNormBackwardOp = defineOp<BatchNormAttributes>({
   name: 'batch_norm_backward',
   inputNames: ['input', 'output gradient', 'weight', 'mean', 'variance'],
-  outputs: ([input, , , mean]) => [{ shape: input!.shape, dtype: input!.dtype }, mean!, mean!],
+  outputs(inputs) {
+    const { shape, dtype } = inputs[0]!;
+    const channels = shape.at(-1)!;
+    const statistics = f32(channels);
+    checkTypes(batchNormBackwardOp, inputs, [inputs[0], { shape, dtype }, { shape: [channels], dtype }, statistics, statistics]);
+    return [{ shape, dtype }, statistics, statistics];
+  },
   variants: [
     {
       name: 'two stages',
@@ -112,14 +119,14 @@ export const batchNormBackwardOp = defineOp<BatchNormAttributes>({
     names: ['positions', 'channels'],
     small: [[70, 5]],
     case: (positions, channels) => ({
-      inputs: [f32(positions, channels), f32(positions, channels), f32(channels), f32(channels), f32(channels)],
+      inputs: [f32(positions, channels), f32(positions, channels), f32(channels), single(channels), single(channels)],
       attributes: { epsilon: 1e-5 },
     }),
   },
   benchCases: [
     {
       name: 'ResNet-50-224 stem',
-      inputs: [{ shape: [8, 112, 112, 64], dtype: 'f32' }, { shape: [8, 112, 112, 64], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, { shape: [64], dtype: 'f32' }],
+      inputs: [{ shape: [8, 112, 112, 64], dtype: 'f32' }, { shape: [8, 112, 112, 64], dtype: 'f32' }, { shape: [64], dtype: 'f32' }, single(64), single(64)],
       attributes: { epsilon: 1e-5 },
     },
   ],

@@ -1,16 +1,20 @@
-import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { preferredTeams, teamVariants } from './teams.ts';
+import { type OpNames, checkTypes } from './types.ts';
+
+/** The types of scores and labels, the same for the loss and its gradient. @throws Error of the op's shape rule */
+function checkScores(op: OpNames, inputs: readonly (TensorType | undefined)[]): void {
+  const [score, label] = inputs;
+  if (score!.dtype !== 'f32' || label!.dtype !== 'f32' || score!.shape.join() !== label!.shape.join()) throw shapeError(op, inputs, 'score and label must be f32 of one shape');
+}
 
 export const binaryCrossEntropyOp = defineOp<Record<string, never>>({
   name: 'binary_cross_entropy',
   inputNames: ['score', 'label'],
   outputs(inputs) {
-    const [score, label] = inputs;
-    if (score!.dtype !== 'f32' || label!.dtype !== 'f32' || score!.shape.join() !== label!.shape.join()) {
-      throw shapeError(binaryCrossEntropyOp, inputs, 'score and label must be f32 of one shape');
-    }
+    checkScores(binaryCrossEntropyOp, inputs);
     return [{ shape: [1], dtype: 'f32' }];
   },
   variants: teamVariants(({ inputs: [score, label], outputs: [output] }, teams) => [
@@ -39,7 +43,11 @@ export const binaryCrossEntropyOp = defineOp<Record<string, never>>({
 export const binaryCrossEntropyBackwardOp = defineOp<Record<string, never>>({
   name: 'binary_cross_entropy_backward',
   inputNames: ['score', 'label', 'loss gradient'],
-  outputs: ([score]) => [{ shape: score!.shape, dtype: 'f32' }],
+  outputs(inputs) {
+    checkScores(binaryCrossEntropyBackwardOp, inputs);
+    checkTypes(binaryCrossEntropyBackwardOp, inputs, [undefined, undefined, f32(1)]);
+    return [{ shape: inputs[0]!.shape, dtype: 'f32' }];
+  },
   variants: [
     {
       name: 'elementwise',

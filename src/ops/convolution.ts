@@ -6,6 +6,7 @@ import { gemm } from './gemm.ts';
 import { type Product, preferredProduct, productClass, productVariants } from './implicit_gemm.ts';
 import { sumRows } from './sum_rows.ts';
 import { transpose } from './transpose.ts';
+import { checkTypes } from './types.ts';
 
 /** How the window moves over the image, the same in both directions. */
 interface WindowAttributes {
@@ -133,7 +134,14 @@ export const convolutionOp = defineOp<ConvolutionAttributes>({
 export const convolutionBackwardInputOp = defineOp<WindowAttributes & { readonly input: Shape }>({
   name: 'convolution_backward_input',
   inputNames: ['output gradient', 'weight transposed'],
-  outputs: ([gradient], { input }) => [{ shape: input, dtype: gradient!.dtype }],
+  outputs(inputs, { input: shape, ...window }) {
+    const [gradient, weight] = inputs;
+    if (weight!.shape.length !== 4) throw shapeError(convolutionBackwardInputOp, inputs, 'weight transposed must be [window height, window width, columns, channels]');
+    const [windowHeight, windowWidth, columns, channels] = weight!.shape;
+    const input: TensorType = { shape, dtype: gradient!.dtype };
+    checkTypes(convolutionBackwardInputOp, inputs, convolutionOp.outputs([input, { shape: [windowHeight, windowWidth, channels, columns], dtype: weight!.dtype }], { ...window, activation: 'none' }));
+    return [input];
+  },
   variants: productVariants(({ inputs: [gradient, weight], outputs: [output], attributes: { stride, padding, input } }): Product[] => {
     const [batch, height, width, channels] = input;
     const [windowHeight, windowWidth] = weight!.shape;
@@ -200,7 +208,12 @@ export const convolutionBackwardInputOp = defineOp<WindowAttributes & { readonly
 export const convolutionBackwardWeightOp = defineOp<WindowAttributes & { readonly weight: Shape }>({
   name: 'convolution_backward_weight',
   inputNames: ['input', 'output gradient'],
-  outputs: ([input], { weight }) => [{ shape: weight, dtype: input!.dtype }],
+  outputs(inputs, { weight: shape, ...window }) {
+    const [input] = inputs;
+    const weight: TensorType = { shape, dtype: input!.dtype };
+    checkTypes(convolutionBackwardWeightOp, inputs, [undefined, ...convolutionOp.outputs([input, weight], { ...window, activation: 'none' })]);
+    return [weight];
+  },
   variants: productVariants(({ inputs: [input, gradient], outputs: [output], attributes: { stride, padding, weight } }): Product[] => {
     const [batch, height, width, channels] = input!.shape;
     const [, outHeight, outWidth, columns] = gradient!.shape;

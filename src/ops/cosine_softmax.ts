@@ -1,7 +1,8 @@
-import { type BenchCase, type CaseSizes, type KernelCall, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
+import { type BenchCase, type CaseSizes, type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { type OpNames, checkTypes, single } from './types.ts';
 
 interface CosineSoftmaxAttributes {
   /** Factor of the cosines before the softmax: CLIP's logit_scale, exponentiated. */
@@ -13,25 +14,30 @@ const patchChunk = 8;
 /** Patches that one invocation of the texts' gradient adds up: 1369 patches × 768 elements make 129 workgroups of 64. */
 const textChunk = 32;
 
+/**
+ * Types of the probability and of the factors of its derivative, which the backward pass reads.
+ *
+ * @param op the one whose shape rule asks, with its `inputs`
+ * @throws Error of that op's shape rule where patches and text do not fit
+ */
+function resultTypes(op: OpNames, inputs: readonly (TensorType | undefined)[], patches: TensorType, text: TensorType): [TensorType, TensorType] {
+  const fits =
+    patches.shape.length === 3 &&
+    text.shape.length === 3 &&
+    (text.shape[0] === patches.shape[0] || text.shape[0] === 1) &&
+    text.shape[1] === 2 &&
+    text.shape[2] === patches.shape[2] &&
+    text.dtype === patches.dtype;
+  if (!fits) throw shapeError(op, inputs, 'patches must be [batch, patches, width] and text [batch or 1, 2, width] of the same type');
+  const shape = patches.shape.slice(0, 2);
+  return [f32(...shape), f32(...shape, 2)];
+}
+
 export const cosineSoftmaxOp = defineOp<CosineSoftmaxAttributes>({
   name: 'cosine_softmax',
   inputNames: ['patches', 'text'],
-  outputs(inputs) {
-    const [patches, text] = inputs;
-    const fits =
-      patches!.shape.length === 3 &&
-      text!.shape.length === 3 &&
-      (text!.shape[0] === patches!.shape[0] || text!.shape[0] === 1) &&
-      text!.shape[1] === 2 &&
-      text!.shape[2] === patches!.shape[2] &&
-      text!.dtype === patches!.dtype;
-    if (!fits) throw shapeError(cosineSoftmaxOp, inputs, 'patches must be [batch, patches, width] and text [batch or 1, 2, width] of the same type');
-    const shape = patches!.shape.slice(0, 2);
-    return [
-      { shape, dtype: 'f32' },
-      // Factors of the derivative, for the backward pass.
-      { shape: [...shape, 2], dtype: 'f32' },
-    ];
+  outputs(inputs): TensorType[] {
+    return resultTypes(cosineSoftmaxOp, inputs, inputs[0]!, inputs[1]!);
   },
   variants: teamVariants(({ inputs: [patches, text], outputs: [probability, derivative], attributes: { temperature } }, teams) => {
     const [, count, width] = patches!.shape;
@@ -61,31 +67,36 @@ export const cosineSoftmaxOp = defineOp<CosineSoftmaxAttributes>({
     small: [[2, 5, 37], [1, 19, 64]],
     case: (batch, patches, width) => ({ inputs: [f32(batch, patches, width), f32(batch, 2, width)], attributes: { temperature: 100 } }),
   },
-  benchCases: (['f32', 'f16'] as const).map((dtype) => ({
-    name: `ViT-L/14-518 ${dtype}`,
-    inputs: [{ shape: [1, 1369, 768], dtype }, { shape: [1, 2, 768], dtype }],
-    attributes: { temperature: 100 },
-  })),
+  benchCases: [{ name: 'ViT-L/14-518', inputs: [f32(1, 1369, 768), f32(1, 2, 768)], attributes: { temperature: 100 } }],
 });
 
 /** Of both gradients. */
 const backwardSizes: CaseSizes<Record<string, never>> = {
   names: ['batch', 'patches', 'width'],
   small: [[2, 5, 37]],
-  case: (batch, patches, width) => ({ inputs: [f32(batch, patches), f32(batch, patches, width), f32(batch, 2, width), f32(batch, patches, 2)], attributes: {} }),
+  case: (batch, patches, width) => ({ inputs: [single(batch, patches), f32(batch, patches, width), f32(batch, 2, width), single(batch, patches, 2)], attributes: {} }),
 };
 
-const backwardBenchCases: readonly BenchCase<Record<string, never>>[] = (['f32', 'f16'] as const).map((dtype) => ({
-  name: `ViT-L/14-518 ${dtype}`,
-  inputs: [{ shape: [1, 1369], dtype: 'f32' }, { shape: [1, 1369, 768], dtype }, { shape: [1, 2, 768], dtype }, { shape: [1, 1369, 2], dtype: 'f32' }],
-  attributes: {},
-}));
+const backwardBenchCases: readonly BenchCase<Record<string, never>>[] = [
+  { name: 'ViT-L/14-518', inputs: [single(1, 1369), f32(1, 1369, 768), f32(1, 2, 768), single(1, 1369, 2)], attributes: {} },
+];
+
+/** Checks the operands of both gradients. @throws Error of the op's shape rule */
+function checkBackward(op: OpNames, inputs: readonly (TensorType | undefined)[]): void {
+  const [, patches, text] = inputs;
+  const [probability, derivative] = resultTypes(op, inputs, patches!, text!);
+  checkTypes(op, inputs, [probability, patches, text, derivative]);
+}
 
 /** Gradient of `cosine_softmax` by the patches. */
 export const cosineSoftmaxBackwardPatchesOp = defineOp<Record<string, never>>({
   name: 'cosine_softmax_backward_patches',
   inputNames: ['output gradient', 'patches', 'text', 'derivative'],
-  outputs: ([, patches]) => [{ shape: patches!.shape, dtype: patches!.dtype }],
+  outputs(inputs) {
+    checkBackward(cosineSoftmaxBackwardPatchesOp, inputs);
+    const { shape, dtype } = inputs[1]!;
+    return [{ shape, dtype }];
+  },
   variants: [
     {
       name: 'elementwise',
@@ -124,7 +135,11 @@ export const cosineSoftmaxBackwardPatchesOp = defineOp<Record<string, never>>({
 export const cosineSoftmaxBackwardTextOp = defineOp<Record<string, never>>({
   name: 'cosine_softmax_backward_text',
   inputNames: ['output gradient', 'patches', 'text', 'derivative'],
-  outputs: ([, , text]) => [{ shape: text!.shape, dtype: text!.dtype }],
+  outputs(inputs) {
+    checkBackward(cosineSoftmaxBackwardTextOp, inputs);
+    const { shape, dtype } = inputs[2]!;
+    return [{ shape, dtype }];
+  },
   variants: [
     {
       name: 'two stages',

@@ -2,6 +2,14 @@ import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeErr
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { type OpNames, checkTypes } from './types.ts';
+
+/** The types of logits and targets, the same for the loss and its gradient. @throws Error of the op's shape rule */
+function checkLogits(op: OpNames, inputs: readonly (TensorType | undefined)[], logits: TensorType, target: TensorType | undefined): void {
+  if (logits.dtype !== 'f32' || logits.shape.length !== 2 || (target && (target.dtype !== 'u32' || target.shape.join() !== `${logits.shape[0]}`))) {
+    throw shapeError(op, inputs, 'logits must be f32[rows, classes] and target u32[rows] or absent');
+  }
+}
 
 function shapeClass([logits]: readonly (TensorType | undefined)[]): string {
   return logits!.shape.map(sizeClass).join('x');
@@ -12,9 +20,7 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
   inputNames: ['logits', 'target'],
   outputs(inputs) {
     const [logits, target] = inputs;
-    if (logits!.dtype !== 'f32' || logits!.shape.length !== 2 || (target && (target.dtype !== 'u32' || target.shape.join() !== `${logits!.shape[0]}`))) {
-      throw shapeError(crossEntropyOp, inputs, 'logits must be f32[rows, classes] and target u32[rows] or absent');
-    }
+    checkLogits(crossEntropyOp, inputs, logits!, target);
     return [{ shape: [1], dtype: 'f32' }, { shape: [logits!.shape[0], 2], dtype: 'f32' }];
   },
   variants: teamVariants(({ inputs: [logits, target], outputs: [output, statistics], scratch }, teams): KernelCall[] => {
@@ -62,7 +68,12 @@ export const crossEntropyOp = defineOp<Record<string, never>>({
 export const crossEntropyBackwardOp = defineOp<Record<string, never>>({
   name: 'cross_entropy_backward',
   inputNames: ['logits', 'statistics', 'loss gradient', 'target'],
-  outputs: ([logits]) => [{ shape: logits!.shape, dtype: 'f32' }],
+  outputs(inputs) {
+    const [logits, , , target] = inputs;
+    checkLogits(crossEntropyBackwardOp, inputs, logits!, target);
+    checkTypes(crossEntropyBackwardOp, inputs, [undefined, f32(logits!.shape[0], 2), f32(1)]);
+    return [{ shape: logits!.shape, dtype: 'f32' }];
+  },
   variants: teamVariants(({ inputs: [logits, statistics, gradient, target], outputs: [output] }, teams) => {
     const [rows, classes] = logits!.shape;
     const { vectors, items } = itemsOf(classes);

@@ -2,6 +2,7 @@ import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeErr
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
+import { checkTypes } from './types.ts';
 
 function imagesAndPixels(shape: Shape): { images: number; pixels: number } {
   return { images: shape[0], pixels: sizeOf(shape.slice(1)) };
@@ -58,7 +59,12 @@ export const diceLossOp = defineOp<Record<string, never>>({
 export const diceLossBackwardOp = defineOp<Record<string, never>>({
   name: 'dice_loss_backward',
   inputNames: ['mask', 'sums', 'loss gradient'],
-  outputs: ([mask]) => [{ shape: mask!.shape, dtype: 'f32' }],
+  outputs(inputs) {
+    const [mask] = inputs;
+    if (mask!.dtype !== 'f32' || mask!.shape.length < 2) throw shapeError(diceLossBackwardOp, inputs, 'mask must be f32[images, ...]');
+    checkTypes(diceLossBackwardOp, inputs, [undefined, f32(mask!.shape[0], 2), f32(1)]);
+    return [{ shape: mask!.shape, dtype: 'f32' }];
+  },
   variants: teamVariants(({ inputs: [mask, sums, gradient], outputs: [output] }, teams) => {
     const { images, pixels } = imagesAndPixels(mask!.shape);
     const { vectors, items, chunk, chunks } = chunksOf(pixels);

@@ -1,7 +1,8 @@
-import { type BenchInput, type KernelCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type BenchInput, type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { checkTypes } from './types.ts';
 
 /** Tokens all over the table. */
 const idsOf = (tokens: number, rows: number): BenchInput => ({ shape: [tokens], dtype: 'u32', values: () => Uint32Array.from({ length: tokens }, (_, i) => (i * 7919) % rows) });
@@ -43,7 +44,12 @@ export const embeddingOp = defineOp<Record<string, never>>({
 export const embeddingBackwardOp = defineOp<{ readonly rows: number }>({
   name: 'embedding_backward',
   inputNames: ['ids', 'output gradient'],
-  outputs: ([, gradient], { rows }) => [{ shape: [rows, gradient!.shape.at(-1)!], dtype: gradient!.dtype }],
+  outputs(inputs, { rows }) {
+    const [ids, gradient] = inputs;
+    const table: TensorType = { shape: [rows, gradient!.shape.at(-1)!], dtype: gradient!.dtype };
+    checkTypes(embeddingBackwardOp, inputs, [undefined, ...embeddingOp.outputs([ids, table], {})]);
+    return [table];
+  },
   variants: teamVariants(({ inputs: [ids, gradient], outputs: [output], attributes: { rows }, scratch }, teams): KernelCall[] => {
     const positions = ids!.size;
     const { vectors, items } = itemsOf(output.shape[1]);

@@ -2,6 +2,7 @@ import { type KernelCall, bytesOfTypes, defineOp, f32, shapeError } from '../ten
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
+import { checkTypes } from './types.ts';
 
 export const exponentialScaleOp = defineOp<Record<string, never>>({
   name: 'exponential_scale',
@@ -45,7 +46,11 @@ export const exponentialScaleOp = defineOp<Record<string, never>>({
 export const exponentialScaleParameterBackwardOp = defineOp<Record<string, never>>({
   name: 'exponential_scale_parameter_backward',
   inputNames: ['output', 'output gradient'],
-  outputs: () => [{ shape: [1], dtype: 'f32' }],
+  outputs(inputs) {
+    const output = f32(...inputs[0]!.shape);
+    checkTypes(exponentialScaleParameterBackwardOp, inputs, [output, output]);
+    return [{ shape: [1], dtype: 'f32' }];
+  },
   variants: teamVariants(({ inputs: [a, b], outputs: [output], scratch }, teams): KernelCall[] => {
     const { vectors, items, chunk, chunks } = chunksOf(a!.size);
     const partial = scratch([chunks], 'f32');

@@ -2,6 +2,7 @@ import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeErr
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { chunksOf, preferredTeams, teamVariants } from './teams.ts';
+import { type OpNames, checkTypes } from './types.ts';
 
 interface FocalLossAttributes {
   readonly gamma: number;
@@ -12,14 +13,19 @@ const flopsPerPixel = 40;
 
 const maps: readonly TensorType[] = [{ shape: [1, 518, 518], dtype: 'f32' }, { shape: [1, 518, 518], dtype: 'f32' }];
 
+/** What the loss and its gradient ask of maps and exponent. @throws Error of the op's shape rule */
+function checkMaps(op: OpNames, inputs: readonly (TensorType | undefined)[], { gamma }: FocalLossAttributes): void {
+  const [probability, mask] = inputs;
+  if (probability!.dtype !== 'f32' || mask!.dtype !== 'f32' || probability!.shape.join() !== mask!.shape.join() || !(gamma >= 0)) {
+    throw shapeError(op, inputs, `probability and mask must be f32 of one shape and gamma at least 0, not ${gamma}`);
+  }
+}
+
 export const focalLossOp = defineOp<FocalLossAttributes>({
   name: 'focal_loss',
   inputNames: ['probability', 'mask'],
-  outputs(inputs, { gamma }) {
-    const [probability, mask] = inputs;
-    if (probability!.dtype !== 'f32' || mask!.dtype !== 'f32' || probability!.shape.join() !== mask!.shape.join() || !(gamma >= 0)) {
-      throw shapeError(focalLossOp, inputs, `probability and mask must be f32 of one shape and gamma at least 0, not ${gamma}`);
-    }
+  outputs(inputs, attributes) {
+    checkMaps(focalLossOp, inputs, attributes);
     return [{ shape: [1], dtype: 'f32' }];
   },
   variants: teamVariants(({ inputs: [probability, mask], outputs: [output], attributes: { gamma }, scratch }, teams): KernelCall[] => {
@@ -63,7 +69,11 @@ export const focalLossOp = defineOp<FocalLossAttributes>({
 export const focalLossBackwardOp = defineOp<FocalLossAttributes>({
   name: 'focal_loss_backward',
   inputNames: ['probability', 'mask', 'loss gradient'],
-  outputs: ([probability]) => [{ shape: probability!.shape, dtype: 'f32' }],
+  outputs(inputs, attributes) {
+    checkMaps(focalLossBackwardOp, inputs, attributes);
+    checkTypes(focalLossBackwardOp, inputs, [undefined, undefined, f32(1)]);
+    return [{ shape: inputs[0]!.shape, dtype: 'f32' }];
+  },
   variants: teamVariants(({ inputs: [probability, mask, gradient], outputs: [output], attributes: { gamma } }, teams) => {
     const { vectors, items, chunk, chunks } = chunksOf(probability!.size);
     return [

@@ -1,6 +1,7 @@
-import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor } from '../tensor/tensor.ts';
+import { checkTypes } from './types.ts';
 
 export const gatherRowsOp = defineOp<Record<string, never>>({
   name: 'gather_rows',
@@ -42,7 +43,12 @@ export const gatherRowsOp = defineOp<Record<string, never>>({
 export const gatherRowsBackwardOp = defineOp<{ readonly whole: Shape }>({
   name: 'gather_rows_backward',
   inputNames: ['output gradient', 'index'],
-  outputs: ([gradient], { whole }) => [{ shape: whole, dtype: gradient!.dtype }],
+  outputs(inputs, { whole }) {
+    const [gradient, index] = inputs;
+    const input: TensorType = { shape: whole, dtype: gradient!.dtype };
+    checkTypes(gatherRowsBackwardOp, inputs, gatherRowsOp.outputs([input, index], {}));
+    return [input];
+  },
   variants: [
     {
       name: 'copy',

@@ -1,6 +1,7 @@
-import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { checkTypes } from './types.ts';
 
 export const globalAveragePoolOp = defineOp<Record<string, never>>({
   name: 'global_average_pool',
@@ -38,7 +39,11 @@ export const globalAveragePoolOp = defineOp<Record<string, never>>({
 export const globalAveragePoolBackwardOp = defineOp<{ readonly whole: Shape }>({
   name: 'global_average_pool_backward',
   inputNames: ['output gradient'],
-  outputs: ([gradient], { whole }) => [{ shape: whole, dtype: gradient!.dtype }],
+  outputs(inputs, { whole }) {
+    const input: TensorType = { shape: whole, dtype: inputs[0]!.dtype };
+    checkTypes(globalAveragePoolBackwardOp, inputs, globalAveragePoolOp.outputs([input], {}));
+    return [input];
+  },
   variants: [
     {
       name: 'direct',

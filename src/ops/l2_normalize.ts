@@ -2,6 +2,7 @@ import { type TensorType, bytesOfTypes, defineOp, f32, sizeClass, shapeError } f
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { checkTypes } from './types.ts';
 
 interface L2NormalizeAttributes {
   readonly epsilon: number;
@@ -55,7 +56,11 @@ export const l2NormalizeOp = defineOp<L2NormalizeAttributes>({
 export const l2NormalizeBackwardOp = defineOp<L2NormalizeAttributes>({
   name: 'l2_normalize_backward',
   inputNames: ['input', 'output gradient'],
-  outputs: ([input]) => [{ shape: input!.shape, dtype: input!.dtype }],
+  outputs(inputs, attributes) {
+    const [input] = inputs;
+    checkTypes(l2NormalizeBackwardOp, inputs, [input, ...l2NormalizeOp.outputs([input], attributes)]);
+    return [{ shape: input!.shape, dtype: input!.dtype }];
+  },
   variants: teamVariants(({ inputs: [input, gradient], outputs: [output], attributes: { epsilon } }, teams) => {
     const { rows, width } = rowsAndWidth(input!);
     const { vectors, items } = itemsOf(width);

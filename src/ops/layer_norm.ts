@@ -2,6 +2,7 @@ import { type KernelCall, type TensorType, bytesOfTypes, defineOp, f32, shapeErr
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { checkTypes } from './types.ts';
 
 interface LayerNormAttributes {
   readonly epsilon: number;
@@ -74,7 +75,11 @@ export const layerNormOp = defineOp<LayerNormAttributes>({
 export const layerNormBackwardOp = defineOp<LayerNormAttributes>({
   name: 'layer_norm_backward',
   inputNames: ['input', 'weight', 'output gradient'],
-  outputs: ([input]) => [{ shape: input!.shape, dtype: input!.dtype }],
+  outputs(inputs) {
+    const { shape, dtype } = inputs[0]!;
+    checkTypes(layerNormBackwardOp, inputs, [inputs[0], { shape: [shape.at(-1)!], dtype }, { shape, dtype }]);
+    return [{ shape, dtype }];
+  },
   variants: teamVariants(({ inputs: [input, weight, gradient], outputs: [output], attributes: { epsilon } }, teams) => {
     const { rows, width } = rowsAndWidth(input!);
     const { vectors, items } = itemsOf(width);
@@ -110,7 +115,9 @@ export const layerNormBackwardOp = defineOp<LayerNormAttributes>({
 export const layerNormParameterBackwardOp = defineOp<LayerNormAttributes>({
   name: 'layer_norm_parameter_backward',
   inputNames: ['input', 'output gradient'],
-  outputs: ([input]) => {
+  outputs(inputs) {
+    const [input] = inputs;
+    checkTypes(layerNormParameterBackwardOp, inputs, [input, input]);
     const parameter: TensorType = { shape: [input!.shape.at(-1)!], dtype: input!.dtype };
     return [parameter, parameter];
   },

@@ -2,6 +2,7 @@ import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgrou
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf } from './teams.ts';
+import { checkTypes, single } from './types.ts';
 
 /** What the forward and the backward dispatch have in common, for images [batch, channels, height, width]. */
 function launch({ shape: [batch, channels, height, width], dtype }: Tensor): Pick<KernelCall, 'conditions' | 'params' | 'workgroups'> {
@@ -40,10 +41,10 @@ export const maskMultiplyOp = defineOp<Record<string, never>>({
   sizes: {
     names: ['batch', 'height', 'width'],
     small: [[2, 5, 7]],
-    case: (batch, height, width) => ({ inputs: [f32(batch, 3, height, width), f32(batch, height, width)], attributes: {} }),
+    case: (batch, height, width) => ({ inputs: [f32(batch, 3, height, width), single(batch, height, width)], attributes: {} }),
   },
   benchCases: [
-    { name: 'ViT-L/14-518', inputs: [{ shape: [1, 3, 518, 518], dtype: 'f32' }, { shape: [1, 518, 518], dtype: 'f32' }], attributes: {} },
+    { name: 'ViT-L/14-518', inputs: [f32(1, 3, 518, 518), single(1, 518, 518)], attributes: {} },
   ],
 });
 
@@ -51,7 +52,12 @@ export const maskMultiplyOp = defineOp<Record<string, never>>({
 export const maskMultiplyBackwardOp = defineOp<Record<string, never>>({
   name: 'mask_multiply_backward',
   inputNames: ['output gradient', 'image'],
-  outputs: ([, image]) => [{ shape: image!.shape.toSpliced(1, 1), dtype: 'f32' }],
+  outputs(inputs) {
+    const [, image] = inputs;
+    if (image!.shape.length !== 4) throw shapeError(maskMultiplyBackwardOp, inputs, 'image must be [batch, channels, height, width]');
+    checkTypes(maskMultiplyBackwardOp, inputs, [image, image]);
+    return [{ shape: image!.shape.toSpliced(1, 1), dtype: 'f32' }];
+  },
   variants: [
     {
       name: 'elementwise',

@@ -1,6 +1,7 @@
 import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { checkTypes } from './types.ts';
 
 /** A window that moves over a feature map. */
 export interface MaxPoolAttributes {
@@ -62,7 +63,11 @@ export const maxPoolOp = defineOp<MaxPoolAttributes>({
 export const maxPoolBackwardOp = defineOp<MaxPoolAttributes>({
   name: 'max_pool_backward',
   inputNames: ['input', 'output gradient'],
-  outputs: ([input]) => [{ shape: input!.shape, dtype: input!.dtype }],
+  outputs(inputs, attributes) {
+    const [input] = inputs;
+    checkTypes(maxPoolBackwardOp, inputs, [input, ...maxPoolOp.outputs([input], attributes)]);
+    return [{ shape: input!.shape, dtype: input!.dtype }];
+  },
   variants: [
     {
       name: 'direct',

@@ -2,6 +2,7 @@ import { type KernelCall, type OpCall, bytesOfTypes, defineOp, f32, foldWorkgrou
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Teams, itemsOf, preferredTeams, teamVariants } from './teams.ts';
+import { checkTypes, single } from './types.ts';
 
 /** Items of a row that one team of the first stage reduces: a 518 × 518 map makes 132 chunks. */
 const chunk = 512;
@@ -54,7 +55,12 @@ export const maximumOp = defineOp<Record<string, never>>({
 export const maximumBackwardOp = defineOp<Record<string, never>>({
   name: 'maximum_backward',
   inputNames: ['output gradient', 'input', 'maximum'],
-  outputs: ([, input]) => [{ shape: input!.shape, dtype: input!.dtype }],
+  outputs(inputs) {
+    const [, input] = inputs;
+    const [maximum] = maximumOp.outputs([input], {});
+    checkTypes(maximumBackwardOp, inputs, [maximum, input, maximum]);
+    return [{ shape: input!.shape, dtype: input!.dtype }];
+  },
   variants: teamVariants(({ inputs: [gradient, input, maximum], outputs: [output], scratch }, teams) => {
     const rows = input!.shape[0];
     const ties = scratch([rows], 'f32');
@@ -76,10 +82,10 @@ export const maximumBackwardOp = defineOp<Record<string, never>>({
   sizes: {
     names: ['batch', 'height', 'width'],
     small: [[2, 5, 7], [1, 36, 40]],
-    case: (batch, height, width) => ({ inputs: [f32(batch), f32(batch, height, width), f32(batch)], attributes: {} }),
+    case: (batch, height, width) => ({ inputs: [single(batch), f32(batch, height, width), single(batch)], attributes: {} }),
   },
   benchCases: [
-    { name: 'ViT-L/14-518 score', inputs: [{ shape: [1], dtype: 'f32' }, { shape: [1, 518, 518], dtype: 'f32' }, { shape: [1], dtype: 'f32' }], attributes: {} },
+    { name: 'ViT-L/14-518 score', inputs: [single(1), f32(1, 518, 518), single(1)], attributes: {} },
   ],
 });
 

@@ -1,7 +1,8 @@
-import { type BenchCase, type CaseSizes, type KernelCall, type OpCall, type Variant, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
+import { type BenchCase, type CaseSizes, type KernelCall, type OpCall, type TensorType, type Variant, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError, sizeClass } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { itemsOf } from './teams.ts';
+import type { OpNames } from './types.ts';
 
 /** The patch grid and the neighbourhood. */
 export interface NeighbourhoodPoolAttributes {
@@ -60,7 +61,6 @@ const poolFlops = (shape: Shape, size: number): number => sizeOf(shape) * size *
 const benchCases: readonly BenchCase<NeighbourhoodPoolAttributes>[] = [
   { name: 'ViT-L/14-518 3x3', inputs: [{ shape: [1, 1369, 1024], dtype: 'f32' }], attributes: { rows: 37, columns: 37, size: 3 } },
   { name: 'ViT-L/14-518 5x5', inputs: [{ shape: [1, 1369, 1024], dtype: 'f32' }], attributes: { rows: 37, columns: 37, size: 5 } },
-  { name: 'ViT-L/14-518 3x3 f16', inputs: [{ shape: [1, 1369, 1024], dtype: 'f16' }], attributes: { rows: 37, columns: 37, size: 3 } },
 ];
 
 /** The same for both directions. */
@@ -70,16 +70,23 @@ const sizes: CaseSizes<NeighbourhoodPoolAttributes> = {
   case: (batch, rows, columns, width, size) => ({ inputs: [f32(batch, rows * columns, width)], attributes: { rows, columns, size } }),
 };
 
+/**
+ * The shape rule of both directions: what comes out has the type of what goes in, tokens or their gradient.
+ *
+ * @throws Error when it is not [batch, rows * columns, width], or the neighbourhood has no middle
+ */
+function pooledTypes(op: OpNames, inputs: readonly (TensorType | undefined)[], { rows, columns, size }: NeighbourhoodPoolAttributes): TensorType[] {
+  const { shape, dtype } = inputs[0]!;
+  if (shape.length !== 3 || shape[1] !== rows * columns) throw shapeError(op, inputs, `${op.inputNames[0]} must be [batch, ${rows} x ${columns} patches, width]`);
+  if (!(Number.isInteger(size) && size >= 1 && size % 2 === 1)) throw shapeError(op, inputs, `the neighbourhood must be an odd number of patches wide, not ${size}`);
+  return [{ shape, dtype }];
+}
+
 export const neighbourhoodPoolOp = defineOp<NeighbourhoodPoolAttributes>({
   name: 'neighbourhood_pool',
   inputNames: ['tokens'],
-  outputs(inputs, { rows, columns, size }) {
-    const [tokens] = inputs;
-    if (tokens!.shape.length !== 3 || tokens!.shape[1] !== rows * columns) {
-      throw shapeError(neighbourhoodPoolOp, inputs, `tokens must be [batch, ${rows} x ${columns} patches, width]`);
-    }
-    if (!(Number.isInteger(size) && size >= 1 && size % 2 === 1)) throw shapeError(neighbourhoodPoolOp, inputs, `the neighbourhood must be an odd number of patches wide, not ${size}`);
-    return [{ shape: tokens!.shape, dtype: tokens!.dtype }];
+  outputs(inputs, attributes): TensorType[] {
+    return pooledTypes(neighbourhoodPoolOp, inputs, attributes);
   },
   variants: poolVariants(false),
   cost: (inputs, outputs, { size }) => ({ flops: poolFlops(outputs[0].shape, size), bytes: bytesOfTypes(...inputs, ...outputs) }),
@@ -93,7 +100,9 @@ export const neighbourhoodPoolOp = defineOp<NeighbourhoodPoolAttributes>({
 export const neighbourhoodPoolBackwardOp = defineOp<NeighbourhoodPoolAttributes>({
   name: 'neighbourhood_pool_backward',
   inputNames: ['output gradient'],
-  outputs: ([gradient]) => [{ shape: gradient!.shape, dtype: gradient!.dtype }],
+  outputs(inputs, attributes): TensorType[] {
+    return pooledTypes(neighbourhoodPoolBackwardOp, inputs, attributes);
+  },
   variants: poolVariants(true),
   cost: (inputs, outputs, { size }) => ({ flops: 2 * poolFlops(outputs[0].shape, size), bytes: bytesOfTypes(...inputs, ...outputs) }),
   shapeClass: ([gradient], { size }) => `${sizeClass(sizeOf(gradient!.shape))} ${size}x${size}`,

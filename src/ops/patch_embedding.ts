@@ -1,10 +1,11 @@
-import { bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, shapeError } from '../tensor/op.ts';
 import { apply, reshape } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
 import { type Product, preferredProduct, productClass, productVariants } from './implicit_gemm.ts';
 import { slice } from './slice.ts';
 import { sumRows } from './sum_rows.ts';
 import { transpose } from './transpose.ts';
+import { type OpNames, checkTypes } from './types.ts';
 
 interface PatchEmbeddingAttributes {
   /** Side of a patch in pixels. */
@@ -14,6 +15,21 @@ interface PatchEmbeddingAttributes {
 /** Multiplications and additions of a product over all patches. */
 function flopsOf([batch, , height, width]: Shape, weight: Shape, patch: number): number {
   return 2 * batch * (height / patch) * (width / patch) * sizeOf(weight);
+}
+
+/**
+ * Tokens of an image: the class token and one for each patch.
+ *
+ * @param op the one whose shape rule asks, with its `inputs`
+ * @param image [batch, channels, height, width]
+ * @throws Error of that op's shape rule where the patches do not fill the image
+ */
+function tokensOf(op: OpNames, inputs: readonly (TensorType | undefined)[], image: Shape, patch: number): number {
+  const [, , height, width] = image;
+  if (image.length !== 4 || !(Number.isInteger(patch) && patch >= 1) || height % patch !== 0 || width % patch !== 0) {
+    throw shapeError(op, inputs, `image must be [batch, channels, height, width] with sides that are multiples of the patch size ${patch}`);
+  }
+  return 1 + (height / patch) * (width / patch);
 }
 
 /** The images of ViT-L/14 at 518 x 518, and what follows from them. */
@@ -36,12 +52,9 @@ export const patchEmbeddingOp = defineOp<PatchEmbeddingAttributes>({
   inputNames: ['image', 'weight', 'class token', 'position'],
   outputs(inputs, { patch }) {
     const [image, weight, classToken, position] = inputs;
-    const [batch, channels, height, width] = image!.shape;
-    if (image!.shape.length !== 4 || !(Number.isInteger(patch) && patch >= 1) || height % patch !== 0 || width % patch !== 0) {
-      throw shapeError(patchEmbeddingOp, inputs, `image must be [batch, channels, height, width] with sides that are multiples of the patch size ${patch}`);
-    }
+    const tokens = tokensOf(patchEmbeddingOp, inputs, image!.shape, patch);
+    const [batch, channels] = image!.shape;
     const columns = weight!.shape.at(-1)!;
-    const tokens = 1 + (height / patch) * (width / patch);
     const expected = [[channels * patch * patch, columns], [columns], [tokens, columns]];
     const fits = expected.every((shape, i) => {
       const given = inputs[i + 1]!;
@@ -103,7 +116,13 @@ export const patchEmbeddingOp = defineOp<PatchEmbeddingAttributes>({
 export const patchEmbeddingBackwardImageOp = defineOp<PatchEmbeddingAttributes & { readonly image: Shape }>({
   name: 'patch_embedding_backward_image',
   inputNames: ['output gradient', 'weight transposed'],
-  outputs: ([gradient], { image }) => [{ shape: image, dtype: gradient!.dtype }],
+  outputs(inputs, { patch, image }) {
+    const { shape: gradient, dtype } = inputs[0]!;
+    const tokens = tokensOf(patchEmbeddingBackwardImageOp, inputs, image, patch);
+    const columns = gradient.at(-1)!;
+    checkTypes(patchEmbeddingBackwardImageOp, inputs, [{ shape: [image[0], tokens, columns], dtype }, { shape: [columns, image[1] * patch * patch], dtype }]);
+    return [{ shape: image, dtype }];
+  },
   variants: productVariants(({ inputs: [gradient, weight], outputs: [output], attributes: { patch } }): Product[] => {
     const [batch, channels, height, width] = output.shape;
     return [
@@ -136,7 +155,14 @@ export const patchEmbeddingBackwardImageOp = defineOp<PatchEmbeddingAttributes &
 export const patchEmbeddingBackwardWeightOp = defineOp<PatchEmbeddingAttributes>({
   name: 'patch_embedding_backward_weight',
   inputNames: ['image', 'output gradient'],
-  outputs: ([image, gradient], { patch }) => [{ shape: [image!.shape[1] * patch * patch, gradient!.shape[2]], dtype: image!.dtype }],
+  outputs(inputs, { patch }) {
+    const [image, gradient] = inputs;
+    const tokens = tokensOf(patchEmbeddingBackwardWeightOp, inputs, image!.shape, patch);
+    const [batch, channels] = image!.shape;
+    const columns = gradient!.shape.at(-1)!;
+    checkTypes(patchEmbeddingBackwardWeightOp, inputs, [undefined, { shape: [batch, tokens, columns], dtype: image!.dtype }]);
+    return [{ shape: [channels * patch * patch, columns], dtype: image!.dtype }];
+  },
   variants: productVariants(({ inputs: [image, gradient], outputs: [output], attributes: { patch } }): Product[] => {
     const [batch, channels, height, width] = image!.shape;
     return [

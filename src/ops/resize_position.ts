@@ -1,6 +1,7 @@
-import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { checkTypes } from './types.ts';
 
 /** Patches per side of the two grids. */
 export interface ResizePositionAttributes {
@@ -13,7 +14,7 @@ export const resizePositionOp = defineOp<ResizePositionAttributes>({
   inputNames: ['position'],
   outputs(inputs, { from, to }) {
     const { shape, dtype } = inputs[0]!;
-    if (shape.length !== 2 || shape[0] !== 1 + from * from || to < 1) throw shapeError(resizePositionOp, inputs, `position must be [1 + ${from} x ${from}, width], to be fitted to ${to} x ${to}`);
+    if (shape.length !== 2 || shape[0] !== 1 + from * from || from < 1 || to < 1) throw shapeError(resizePositionOp, inputs, `position must be [1 + ${from} x ${from}, width], to be fitted to ${to} x ${to}`);
     return [{ shape: [1 + to * to, shape[1]], dtype }];
   },
   variants: [
@@ -44,7 +45,12 @@ export const resizePositionOp = defineOp<ResizePositionAttributes>({
 export const resizePositionBackwardOp = defineOp<ResizePositionAttributes>({
   name: 'resize_position_backward',
   inputNames: ['output gradient'],
-  outputs: ([gradient], { from }) => [{ shape: [1 + from * from, gradient!.shape[1]], dtype: gradient!.dtype }],
+  outputs(inputs, attributes) {
+    const { shape, dtype } = inputs[0]!;
+    const position: TensorType = { shape: [1 + attributes.from ** 2, shape.at(-1)!], dtype };
+    checkTypes(resizePositionBackwardOp, inputs, resizePositionOp.outputs([position], attributes));
+    return [position];
+  },
   variants: [
     {
       name: 'direct',

@@ -1,6 +1,7 @@
-import { bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
+import { type TensorType, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Shape, type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { checkTypes } from './types.ts';
 
 interface SliceAttributes {
   readonly axis: number;
@@ -58,7 +59,11 @@ export const sliceOp = defineOp<SliceAttributes>({
 export const sliceBackwardOp = defineOp<SliceAttributes & { readonly whole: Shape }>({
   name: 'slice_backward',
   inputNames: ['output gradient'],
-  outputs: ([gradient], { whole }) => [{ shape: whole, dtype: gradient!.dtype }],
+  outputs(inputs, { whole, ...part }) {
+    const input: TensorType = { shape: whole, dtype: inputs[0]!.dtype };
+    checkTypes(sliceBackwardOp, inputs, sliceOp.outputs([input], part));
+    return [input];
+  },
   variants: [
     {
       name: 'copy',

@@ -1,6 +1,7 @@
 import { type KernelCall, bytesOfTypes, defineOp, f32, foldWorkgroups, shapeError } from '../tensor/op.ts';
 import { apply } from '../tensor/recording.ts';
 import { type Tensor, sizeOf } from '../tensor/tensor.ts';
+import { checkTypes, single } from './types.ts';
 
 /** The stages' grid and the size of the result. */
 export interface UpsampleMeanAttributes {
@@ -63,7 +64,11 @@ export const upsampleMeanOp = defineOp<UpsampleMeanAttributes>({
 export const upsampleMeanBackwardOp = defineOp<UpsampleMeanAttributes & { readonly stages: number; readonly dtype: 'f32' | 'f16' }>({
   name: 'upsample_mean_backward',
   inputNames: ['output gradient'],
-  outputs: ([gradient], { rows, columns, stages, dtype }) => [{ shape: [gradient!.shape[0], stages, rows * columns], dtype }],
+  outputs(inputs, { rows, columns, height, width, stages, dtype }) {
+    const [batch] = inputs[0]!.shape;
+    checkTypes(upsampleMeanBackwardOp, inputs, [f32(batch, height, width)]);
+    return [{ shape: [batch, stages, rows * columns], dtype }];
+  },
   variants: [
     {
       name: 'axis by axis',
@@ -98,14 +103,14 @@ export const upsampleMeanBackwardOp = defineOp<UpsampleMeanAttributes & { readon
     names: ['batch', 'stages', 'grid side', 'image side'],
     small: [[2, 3, 5, 37]],
     case: (batch, stages, side, image) => ({
-      inputs: [f32(batch, image, image)],
+      inputs: [single(batch, image, image)],
       attributes: { rows: side, columns: side, height: image, width: image, stages, dtype: 'f32' },
     }),
   },
   benchCases: [
     {
       name: 'ViT-L/14-518 4 stages',
-      inputs: [{ shape: [1, 518, 518], dtype: 'f32' }],
+      inputs: [single(1, 518, 518)],
       attributes: { rows: 37, columns: 37, height: 518, width: 518, stages: 4, dtype: 'f32' },
     },
   ],

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { neighbourhoodPool, neighbourhoodPoolOp } from '../../src/ops/neighbourhood_pool.ts';
+import { neighbourhoodPool, neighbourhoodPoolBackwardOp, neighbourhoodPoolOp } from '../../src/ops/neighbourhood_pool.ts';
 import { assertClose, evaluate, randomInput } from '../support/gpu.ts';
 import { assertGradients } from '../support/gradients.ts';
 
@@ -63,6 +63,11 @@ test('neighbourhood_pool refuses another grid and an even neighbourhood', async 
   };
   assert.match(await attempt(4, 3), /neighbourhood_pool: tokens must be \[batch, 4 x 4 patches, width\]; got tokens f32\[1, 12, 4\]/);
   assert.match(await attempt(3, 2), /neighbourhood_pool: the neighbourhood must be an odd number of patches wide, not 2/);
+  const gradient = { shape: [1, 12, 4], dtype: 'f32' } as const;
+  const ofGradient = (rows: number, size: number) => () => neighbourhoodPoolBackwardOp.outputs([gradient], { rows, columns: 4, size });
+  assert.throws(ofGradient(4, 3), /neighbourhood_pool_backward: output gradient must be \[batch, 4 x 4 patches, width\]; got output gradient f32\[1, 12, 4\]/);
+  assert.throws(ofGradient(3, 4), /neighbourhood_pool_backward: the neighbourhood must be an odd number of patches wide, not 4/);
+  assert.equal(ofGradient(3, 3)(), [gradient]);
 });
 
 test.run();

@@ -1,13 +1,14 @@
 // Holds the variants of every op against each other, at the first of the small sizes that the op names: a new variant is tested
-// by being in its op's list. `npx tsx test/ops/variants.test.ts gemm attention` takes these ops alone, but at all of the sizes
+// by being in its op's list. Binds every benchmark case in f32 and f16, in all its variants, without running it. `npx tsx test/ops/variants.test.ts gemm attention` takes these ops alone, but at all of the sizes
 // and with 16-bit storage, too; for all ops at once a software adapter would compile for minutes.
 import { test } from 'uvu';
+import * as assert from 'uvu/assert';
 import { inType, variantsFor } from '../../src/bench/bench.ts';
 import { allOps } from '../../src/bench/registry.ts';
 import type { BenchCase, Op } from '../../src/tensor/op.ts';
 import { Program } from '../../src/tensor/program.ts';
 import { apply } from '../../src/tensor/recording.ts';
-import { freeTensor, readTensor, sizeOf, tensor } from '../../src/tensor/tensor.ts';
+import { emptyTensor, freeTensor, readTensor, sizeOf, tensor } from '../../src/tensor/tensor.ts';
 import { configureVariants } from '../../src/tensor/variants.ts';
 import { assertClose, randomValues, testGpu } from '../support/gpu.ts';
 
@@ -49,6 +50,51 @@ for (const op of (await allOps()).values()) {
         for (const variant of variants.filter((name) => name !== reference)) {
           const actual = await run(op, given!, variant);
           expected.forEach((values, i) => assertClose(actual[i], values, dtype === 'f16' ? 2e-3 : 1e-5, `${op.name} ${given!.name} ${dtype}: ${variant} beside ${reference}, result ${i + 1}`));
+        }
+      }
+    }
+  });
+}
+
+/** Ops without cases in f16: losses, the optimizer and the evaluation are f32 in every precision, and `cast` is between the two. */
+const singleOps = [
+  'accumulate',
+  'adam',
+  'binary_cross_entropy',
+  'binary_cross_entropy_backward',
+  'cast',
+  'cross_entropy',
+  'cross_entropy_backward',
+  'dice_loss',
+  'dice_loss_backward',
+  'exponential_scale',
+  'exponential_scale_parameter_backward',
+  'focal_loss',
+  'focal_loss_backward',
+  'gradient_scale',
+  'score_histogram',
+  'sum_squares',
+];
+
+for (const dtype of ['f32', 'f16'] as const) {
+  test(`every benchmark case that an op takes in ${dtype} binds, in all its variants`, async () => {
+    const gpu = await testGpu();
+    if (dtype === 'f16' && !gpu.f16) return;
+    for (const op of (await allOps()).values()) {
+      if (wanted.length && !wanted.includes(op.name)) continue;
+      for (const benchCase of op.benchCases) {
+        const given = inType(benchCase, dtype);
+        const variants = given ? variantsFor(gpu, op, given) : [];
+        // A case that the shape rule refuses is left out of the benchmark without a word.
+        assert.is(variants.length > 0, dtype === 'f32' || !singleOps.includes(op.name), `${op.name} ${benchCase.name} ${dtype}: ${variants.length} variants`);
+        const tensors = variants.length ? given!.inputs.map((input, i) => input && emptyTensor(gpu, input.shape, input.dtype, op.inputNames[i])) : [];
+        try {
+          for (const variant of variants) {
+            configureVariants(gpu, { mode: 'default', forced: { [op.name]: variant } });
+            (await Program.record(gpu, () => apply(op, tensors, given!.attributes), { label: `${op.name} ${benchCase.name} ${dtype} ${variant}` })).destroy();
+          }
+        } finally {
+          for (const input of tensors) if (input) freeTensor(gpu, input);
         }
       }
     }
