@@ -1,10 +1,27 @@
 import { median, quantile } from 'simple-statistics';
-import type { MeasuredCase } from './bench_file.ts';
+import { UserError } from '../errors.ts';
+import type { BenchFile, MeasuredCase } from './bench_file.ts';
 import type { Round } from './rounds.ts';
 
-/** Text that a case has in both files. */
-export function caseKey({ op, case: name, variant, dtype }: Pick<MeasuredCase, 'op' | 'case' | 'variant' | 'dtype'>): string {
-  return [op, name, variant, dtype].join(' | ');
+/** What tells the cases of a file apart. */
+export type CaseName = Pick<MeasuredCase, 'op' | 'case' | 'variant' | 'dtype'>;
+
+/** Whose clock times are read from: the adapter's, which has the kernels alone, or the wall clock, which has all until they are done. */
+export type Clock = 'gpu' | 'wall';
+
+/** A bench that says whose clock its times are of; files from before this was written have times of the adapter's. */
+export interface ClockedBench<Result extends MeasuredCase = MeasuredCase> extends BenchFile<Result> {
+  readonly clock?: Clock;
+}
+
+/** Text that a case has in both files. @param anyVariant whether it is the same case in another variant */
+export function caseKey({ op, case: name, variant, dtype }: CaseName, anyVariant = false): string {
+  return [op, name, ...(anyVariant ? [] : [variant]), dtype].join(' | ');
+}
+
+/** A case as people read it. */
+function caseText({ op, case: name, variant, dtype }: CaseName): string {
+  return `${op}, ${name}, ${dtype} (${variant})`;
 }
 
 /** A smaller change is never called one: memory that lies elsewhere in another process moves times that far. */
@@ -58,6 +75,8 @@ export function compareRounds(before: readonly Round[], after: readonly Round[])
 /** A case that is in both files. */
 export interface ComparedCase extends Comparison {
   readonly measured: MeasuredCase;
+  /** Variant in the old file: another than now only where any is compared with any. */
+  readonly variantBefore: string;
 }
 
 /** Result of `compareBenches`. */
@@ -65,8 +84,77 @@ export interface BenchComparison {
   readonly cases: readonly ComparedCase[];
   /** Cases of the new measurement that the old one lacks or has with other sizes. */
   readonly unknown: readonly MeasuredCase[];
+  /** Cases of the old measurement that the new one lacks. */
+  readonly missing: readonly MeasuredCase[];
   /** Cases that looked changed but were not when measured again. */
   readonly cleared: number;
+}
+
+/** The error about the file of `--compare`. */
+function compareProblem(file: string, problem: string): UserError {
+  return new UserError(`--compare ${file}: ${problem}`);
+}
+
+/**
+ * Refuses an old bench whose times are of another clock.
+ *
+ * @param file its name, for the error
+ * @param clock whose clock the new times will be read from
+ * @throws UserError naming the file and what to do
+ */
+export function checkClock(file: string, old: ClockedBench, clock: Clock): void {
+  const before: unknown = old.clock ?? 'gpu';
+  const names: Readonly<Record<Clock, string>> = { gpu: 'the adapter\'s clock', wall: 'the wall clock' };
+  if (before !== 'gpu' && before !== 'wall') throw compareProblem(file, `its clock is ${JSON.stringify(before)}, not "gpu" or "wall". It must be a file of mfp-clip bench --json.`);
+  if (before !== clock) throw compareProblem(file, `its times are of ${names[before]}, those of now would be of ${names[clock]}: the difference says nothing about kernels. Measure again with --json.`);
+}
+
+/**
+ * Refuses an old bench that has nothing to hold new times against, before these are measured.
+ *
+ * @param file its name, for the error
+ * @param wanted the cases that will be measured
+ * @param anyVariant as `compareBenches` takes it: then the old bench must have one variant of each case
+ * @throws UserError naming the file and what to do
+ */
+export function checkCases(file: string, old: BenchFile, wanted: readonly Pick<CaseName, 'op' | 'case'>[], anyVariant: boolean): void {
+  const withoutType = ({ op, case: name }: Pick<CaseName, 'op' | 'case'>): string => `${op} | ${name}`;
+  const names = new Set(wanted.map(withoutType));
+  const common = old.results.filter((result) => names.has(withoutType(result)));
+  if (!common.length) throw compareProblem(file, `nothing can be compared: it has none of the cases that would be measured. It has ${listed(old.results.map(caseText), '; ', 5)}.`);
+  if (!anyVariant) return;
+  const variants = new Map<string, string>();
+  for (const result of common) {
+    const key = caseKey(result, true);
+    if ((variants.get(key) ?? result.variant) !== result.variant) {
+      throw compareProblem(file, `it has several variants of ${result.op}, ${result.case}, ${result.dtype}, and does not say which of them a model ran. Leave --chosen out, or measure again with --chosen --json.`);
+    }
+    variants.set(key, result.variant);
+  }
+}
+
+/** The first words of a list, and how many more there are; "nothing" of an empty one. */
+function listed(words: readonly string[], separator: string, most: number): string {
+  if (!words.length) return 'nothing';
+  return [...words.slice(0, most), ...(words.length > most ? [`${words.length - most} more`] : [])].join(separator);
+}
+
+/**
+ * What a comparison says beside its table of changes, one line each: where another variant is chosen now, and the cases of one
+ * side only, by name.
+ *
+ * @param isAskedFor whether the new bench was to have cases of an op: the old one may have many others
+ */
+export function comparisonNotes({ cases, unknown, missing }: BenchComparison, isAskedFor: (op: string) => boolean): string[] {
+  const lacking = missing.filter(({ op }) => isAskedFor(op));
+  const others = missing.length - lacking.length;
+  const list = (title: string, names: readonly string[]): string[] => (names.length ? [`${title}:\n  ${listed(names, '\n  ', 20)}`] : []);
+  return [
+    ...list('Another variant is chosen now', cases.flatMap(({ measured: { op, case: name, dtype, variant }, variantBefore }) => (variant === variantBefore ? [] : [`${op}, ${name}, ${dtype}: ${variant}, then ${variantBefore}`]))),
+    ...list('Not in the old file, or there with another count of operations or bytes', unknown.map(caseText)),
+    ...list('In the old file, but not measured now', lacking.map(caseText)),
+    ...(others ? [`${others} more in the old file ${others === 1 ? 'is' : 'are'} of ops that were not asked for`] : []),
+  ];
 }
 
 /**
@@ -75,14 +163,17 @@ export interface BenchComparison {
  * goes, a change of the kernel stays.
  *
  * @param remeasure one more round of a case of the new bench, by its index
+ * @param anyVariant compare a case with itself in whatever variant the other bench has it. For benches of chosen variants: an edited
+ *   kernel can bring about another choice, and a model that is slower for it is slower
  */
-export async function compareBenches(old: readonly MeasuredCase[], fresh: readonly MeasuredCase[], remeasure: (index: number) => Promise<Round>): Promise<BenchComparison> {
-  const known = new Map(old.map((result) => [caseKey(result), result]));
+export async function compareBenches(old: readonly MeasuredCase[], fresh: readonly MeasuredCase[], remeasure: (index: number) => Promise<Round>, anyVariant = false): Promise<BenchComparison> {
+  const known = new Map(old.map((result) => [caseKey(result, anyVariant), result]));
+  const measuredNow = new Set(fresh.map((result) => caseKey(result, anyVariant)));
   const earlier = fresh.map((result) => {
-    const match = known.get(caseKey(result));
+    const match = known.get(caseKey(result, anyVariant));
     return match && match.flops === result.flops && match.bytes === result.bytes ? match : undefined;
   });
-  const compared = fresh.map((result, i) => earlier[i] && { measured: result, ...compareRounds(earlier[i].rounds, result.rounds) });
+  const compared = fresh.map((result, i) => earlier[i] && { measured: result, variantBefore: earlier[i].variant, ...compareRounds(earlier[i].rounds, result.rounds) });
   const suspects = new Map<number, { readonly rounds: Round[]; among: number }>();
   for (const [i, result] of compared.entries()) if (result && result.verdict !== 'same') suspects.set(i, { rounds: [], among: 0 });
   let cleared = 0;
@@ -100,10 +191,15 @@ export async function compareBenches(old: readonly MeasuredCase[], fresh: readon
   }
   for (const [i, { rounds }] of suspects) {
     const confirmed = compareRounds(earlier[i]!.rounds, rounds);
-    if (confirmed.verdict === compared[i]!.verdict) compared[i] = { measured: fresh[i], ...confirmed };
+    if (confirmed.verdict === compared[i]!.verdict) compared[i] = { ...compared[i]!, ...confirmed };
     else clear(i);
   }
-  return { cases: compared.filter((result) => result !== undefined), unknown: fresh.filter((_, i) => !earlier[i]), cleared };
+  return {
+    cases: compared.filter((result) => result !== undefined),
+    unknown: fresh.filter((_, i) => !earlier[i]),
+    missing: old.filter((result) => !measuredNow.has(caseKey(result, anyVariant))),
+    cleared,
+  };
 }
 
 /** Whether one round lies on a side of the old runs' middle half, the adapter's drift allowed for. */

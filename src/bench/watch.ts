@@ -77,8 +77,53 @@ function runScript(script: string, options: readonly string[], signal: AbortSign
 }
 
 /**
+ * The benchmark of a watch: the first run that succeeds is kept, and each later one compared with it. One that fails, because a kernel
+ * does not compile yet or the options are wrong, is no reason to leave: the next change may mend it.
+ */
+export class WatchedBench {
+  readonly #options: readonly string[];
+  readonly #first: string;
+  readonly #run: (options: readonly string[], signal: AbortSignal) => Promise<number | null>;
+  #hasFirst = false;
+
+  /**
+   * @param options of `mfp-clip`, as they were given, without --watch; where they name a file for --compare each run is compared with that
+   * @param first file that keeps the first run
+   * @param run runs `mfp-clip` with such options. Gives its exit code; null when it was aborted
+   */
+  constructor(options: readonly string[], first: string, run: (options: readonly string[], signal: AbortSignal) => Promise<number | null>) {
+    this.#options = options;
+    this.#first = first;
+    this.#run = run;
+  }
+
+  /** Whether the options name what to compare with. */
+  get comparesWithFile(): boolean {
+    return this.#options.some((option) => option.startsWith('--compare'));
+  }
+
+  /** Whether there is something to compare a run with. */
+  get isReady(): boolean {
+    return this.comparesWithFile || this.#hasFirst;
+  }
+
+  /** Runs once. @returns what to tell about it beside its own output; nothing when it was aborted or went well */
+  async run(signal: AbortSignal): Promise<string | undefined> {
+    if (this.isReady) {
+      // Exit code 1 is that of a kernel that is slower, too: the benchmark itself has said which it is.
+      await this.#run(this.comparesWithFile ? this.#options : [...this.#options, '--compare', this.#first], signal);
+      return undefined;
+    }
+    const code = await this.#run([...this.#options, '--json', this.#first], signal);
+    if (signal.aborted || code === null) return undefined;
+    this.#hasFirst = code === 0;
+    return code === 0 ? undefined : `The benchmark failed with exit code ${code}, so later ones have nothing to be compared with. It is run again after the next change.`;
+  }
+}
+
+/**
  * `mfp-clip bench OP --watch`: times the ops, and again whenever a kernel or an op's file changes, after its tests, beside the
- * first time. Ends with Ctrl-C.
+ * first time. Ends with Ctrl-C; exit code 1 when no benchmark had succeeded until then.
  *
  * @throws UserError outside a checkout, or when no op is named
  */
@@ -94,16 +139,19 @@ export async function watchOps(names: readonly string[]): Promise<void> {
   process.on('SIGINT', leave);
   process.on('SIGTERM', leave);
   try {
-    const first = join(folder, 'first.json');
-    const comparing = options.some((option) => option.startsWith('--compare'));
-    if (!comparing && (await runScript(program, [...options, '--json', first], stop.signal)) !== 0) return;
+    const watched = new WatchedBench(options, join(folder, 'first.json'), (given, signal) => runScript(program, given, signal));
+    const time = async (signal: AbortSignal): Promise<void> => {
+      const problem = await watched.run(signal);
+      if (problem !== undefined) process.stdout.write(`\n${problem}\n`);
+    };
+    if (!watched.comparesWithFile) await time(stop.signal);
     const kernelFolders = readdirSync(kernelFolder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(kernelFolder, entry.name));
     const opsFolder = join(root, 'src', 'ops');
-    const watched = new Set(opFiles.map((file) => join(opsFolder, `${file}.ts`)));
-    process.stdout.write('\nWaiting for changes in kernels/ and the op. Ctrl-C ends.\n');
+    const watchedFiles = new Set(opFiles.map((file) => join(opsFolder, `${file}.ts`)));
+    if (!stop.signal.aborted) process.stdout.write('\nWaiting for changes in kernels/ and the op. Ctrl-C ends.\n');
     await repeatOnChange(
       [...kernelFolders, opsFolder],
-      (file) => file.endsWith('.wgsl') || watched.has(file),
+      (file) => file.endsWith('.wgsl') || watchedFiles.has(file),
       async (changed, signal) => {
         process.stdout.write(`\n${changed.map((file) => file.slice(root.length)).join(', ')}\n`);
         const tests = [...new Set(opFiles.flatMap(testsOf))].map((file) => [file] as string[]);
@@ -115,11 +163,12 @@ export async function watchOps(names: readonly string[]): Promise<void> {
             return;
           }
         }
-        await runScript(program, comparing ? options : [...options, '--compare', first], signal);
+        await time(signal);
         if (!signal.aborted) process.stdout.write('\nWaiting for changes. Ctrl-C ends.\n');
       },
       stop.signal,
     );
+    if (!watched.isReady) process.exitCode = 1;
   } finally {
     process.off('SIGINT', leave);
     process.off('SIGTERM', leave);

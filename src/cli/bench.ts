@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import { type CeilingProbe, chosenVariant, gigabytes, gigaflops, inType, openCeilingProbe, rooflineShare, variantsFor } from '../bench/bench.ts';
-import { type BenchFile, readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
-import { compareBenches } from '../bench/compare.ts';
+import { readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
+import { type Clock, type ClockedBench, checkCases, checkClock, compareBenches, comparisonNotes } from '../bench/compare.ts';
 import { allOps } from '../bench/registry.ts';
 import { type BenchJob, type RoundedResult, benchInRounds, measureRound, roundCount, roundOptions } from '../bench/rounds.ts';
-import { casesOfShapes, describeSizes } from '../bench/shapes.ts';
+import { casesOfShapes, describeSizes, sizeNamesOf } from '../bench/shapes.ts';
 import { watchOps } from '../bench/watch.ts';
 import { UserError } from '../errors.ts';
 import { Gpu, dawnVersion } from '../gpu/device.ts';
@@ -28,6 +28,9 @@ interface BenchFlags extends DeviceFlags {
   readonly watch?: boolean;
 }
 
+/** A bench of now. */
+type Measured = ClockedBench<RoundedResult> & { readonly clock: Clock };
+
 async function bench(names: string[], flags: BenchFlags): Promise<void> {
   const ops = await allOps();
   for (const name of names) if (!ops.has(name)) throw new UserError(`there is no op "${name}". There are: ${[...ops.keys()].join(', ')}`);
@@ -35,7 +38,7 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
   if (flags.shapes !== undefined && !names.length) throw new UserError('--shapes: name the op that the sizes are for, for example mfp-clip bench gemm --shapes 77x768x3072');
   const wanted = names.length ? names.map((name) => ops.get(name)!) : [...ops.values()];
   // A file that cannot be compared with is known before anything is measured.
-  const old = flags.compare === undefined ? undefined : await readBenchFile(flags.compare);
+  const old: ClockedBench | undefined = flags.compare === undefined ? undefined : await readBenchFile(flags.compare);
   await prepareFile('--json', flags.json);
   await prepareFile('--plot', flags.plot);
   const gpu = await Gpu.open(gpuOptions(flags));
@@ -43,20 +46,24 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
     if (old && old.adapter !== gpu.key) {
       throw new UserError(`--compare ${flags.compare}: it was measured on "${old.adapter}", this is "${gpu.key}". Times of different adapters or drivers say nothing about kernels; measure again with --json.`);
     }
+    const clock: Clock = gpu.timestamps ? 'gpu' : 'wall';
+    if (old) checkClock(flags.compare!, old, clock);
     const jobs = await jobsOf(gpu, wanted, flags);
     if (!jobs.length) throw new UserError('no benchmark case is left with these names and options');
+    if (old) checkCases(flags.compare!, old, jobs.map(({ op, given }) => ({ op: op.name, case: given.name })), flags.chosen === true);
     const probe = await openCeilingProbe(gpu);
     const ceilings = await probe.measure();
-    process.stdout.write(`${gpu.adapter.description || gpu.key}: copy ${ceilings.gigabytes.toFixed(1)} GB/s, multiply-add ${ceilings.gigaflops.toFixed(1)} GFLOP/s\n\n`);
+    const notice = clock === 'wall' ? 'The adapter has no timestamps: times are on the wall clock, from submission to completion.\n' : '';
+    process.stdout.write(`${gpu.adapter.description || gpu.key}: copy ${ceilings.gigabytes.toFixed(1)} GB/s, multiply-add ${ceilings.gigaflops.toFixed(1)} GFLOP/s\n${notice}\n`);
     const progress = startProgress('round', roundCount * jobs.length);
     const results = await benchInRounds(gpu, jobs, probe, flags.seconds, ({ op }) => progress.step(op.name));
     progress.stop();
-    const measured: BenchFile<RoundedResult> = { adapter: gpu.key, dawn: dawnVersion(), date: new Date().toISOString(), ceilings, results };
+    const measured: Measured = { adapter: gpu.key, dawn: dawnVersion(), date: new Date().toISOString(), clock, ceilings, results };
     // Before they are printed: whoever reads that may be gone, and this process with it.
     if (flags.json !== undefined) await writeBenchFile(flags.json, measured);
     if (flags.plot !== undefined) await writeFileAtomic(flags.plot, plotOf(gpu, measured));
     printResults(measured);
-    if (old) await printComparison(gpu, jobs, probe, flags, old, measured);
+    if (old) await printComparison(gpu, jobs, probe, flags, old, measured, (op) => !names.length || names.includes(op));
     probe.close();
   } finally {
     gpu.close();
@@ -84,40 +91,48 @@ async function jobsOf(gpu: Gpu, ops: readonly Op<unknown>[], flags: BenchFlags):
   return jobs;
 }
 
-function printResults({ ceilings, results }: BenchFile<RoundedResult>): void {
+function printResults({ clock, ceilings, results }: Measured): void {
   const rows = results.map((result) => [
     result.op,
     result.case,
     result.variant,
     result.dtype,
     `${result.milliseconds.toPrecision(4)} ± ${result.spread.toPrecision(2)}`,
-    result.wallMilliseconds.toPrecision(4),
+    // Without timestamps both are the same.
+    ...(clock === 'gpu' ? [result.wallMilliseconds.toPrecision(4)] : []),
     gigaflops(result).toFixed(2),
     gigabytes(result).toFixed(2),
     `${(100 * rooflineShare(result, ceilings)).toFixed(0)}%`,
   ]);
-  process.stdout.write(table(['op', 'case', 'variant', 'type', 'ms (GPU)', 'ms (wall)', 'GFLOP/s', 'GB/s', 'roofline'], rows));
+  const times = clock === 'gpu' ? ['ms (GPU)', 'ms (wall)'] : ['ms (wall)'];
+  process.stdout.write(table(['op', 'case', 'variant', 'type', ...times, 'GFLOP/s', 'GB/s', 'roofline'], rows));
 }
 
-function plotOf(gpu: Gpu, { ceilings, results }: BenchFile<RoundedResult>): string {
+function plotOf(gpu: Gpu, { clock, ceilings, results }: Measured): string {
   const severalTypes = new Set(results.map(({ dtype }) => dtype)).size > 1;
   const points = results.map((result) => ({ ...result, name: `${result.op}: ${result.case}${severalTypes ? `, ${result.dtype}` : ''}` }));
-  return rooflineChart({ title: `mfp-clip on ${gpu.adapter.description || gpu.key}`, ...ceilings, points });
+  return rooflineChart({ title: `mfp-clip on ${gpu.adapter.description || gpu.key}${clock === 'wall' ? ', on the wall clock' : ''}`, ...ceilings, points });
 }
 
-/** Measures what looks changed again, then says what is; exit code 1 when something is slower. */
-async function printComparison(gpu: Gpu, jobs: readonly BenchJob[], probe: CeilingProbe, flags: BenchFlags, old: BenchFile, measured: BenchFile<RoundedResult>): Promise<void> {
-  const { cases, unknown, cleared } = await compareBenches(old.results, measured.results, async (i) => (await measureRound(gpu, jobs[i], probe, roundOptions(flags.seconds))).round);
+/**
+ * Measures what looks changed again, then says what is; exit code 1 when something is slower, or when nothing could be compared.
+ *
+ * @param isAskedFor whether the cases of an op were to be measured
+ */
+async function printComparison(gpu: Gpu, jobs: readonly BenchJob[], probe: CeilingProbe, flags: BenchFlags, old: ClockedBench, measured: Measured, isAskedFor: (op: string) => boolean): Promise<void> {
+  const remeasure = async (i: number) => (await measureRound(gpu, jobs[i], probe, roundOptions(flags.seconds))).round;
+  const comparison = await compareBenches(old.results, measured.results, remeasure, flags.chosen === true);
+  const { cases, cleared } = comparison;
   const changed = cases.filter(({ verdict }) => verdict !== 'same').sort((a, b) => b.after / b.before - a.after / a.before);
   const write = (line: string): void => void process.stdout.write(`${line}\n`);
   write(`\nCompared with ${flags.compare} of ${old.date}`);
   if (old.dawn !== measured.dawn) write(`Dawn is another: ${measured.dawn}, then ${old.dawn}. What changed may be due to it.`);
   write(`Copy ${measured.ceilings.gigabytes.toFixed(1)} GB/s, then ${old.ceilings.gigabytes.toFixed(1)}; multiply-add ${measured.ceilings.gigaflops.toFixed(1)} GFLOP/s, then ${old.ceilings.gigaflops.toFixed(1)}`);
   if (changed.length) {
-    const rows = changed.map(({ measured: { op, case: name, variant, dtype }, verdict, before, after, drift }) => [
+    const rows = changed.map(({ measured: { op, case: name, variant, dtype }, variantBefore, verdict, before, after, drift }) => [
       op,
       name,
-      variant,
+      variant === variantBefore ? variant : `${variant}, then ${variantBefore}`,
       dtype,
       before.toPrecision(4),
       after.toPrecision(4),
@@ -129,14 +144,19 @@ async function printComparison(gpu: Gpu, jobs: readonly BenchJob[], probe: Ceili
     process.stdout.write(table(['op', 'case', 'variant', 'type', 'ms then', 'ms now', 'change', 'adapter', ''], rows));
   }
   const count = (verdict: string): number => changed.filter((result) => result.verdict === verdict).length;
-  const notes = [...(cleared ? [`${cleared} looked changed, but not when measured again`] : []), ...(unknown.length ? [`${unknown.length} not in the old file`] : [])];
-  write(`\n${cases.length} compared: ${count('slower')} slower, ${count('faster')} faster, ${cases.length - changed.length} the same within noise${notes.length ? ` (${notes.join('; ')})` : ''}`);
-  if (count('slower')) process.exitCode = 1;
+  const notes = comparisonNotes(comparison, isAskedFor);
+  if (notes.length) write(`\n${notes.join('\n')}`);
+  if (cases.length) write(`\n${cases.length} compared: ${count('slower')} slower, ${count('faster')} faster, ${cases.length - changed.length} the same within noise${cleared ? ` (${cleared} looked changed, but not when measured again)` : ''}`);
+  else write(`\nNothing could be compared: ${flags.compare} has none of these cases as they are now.`);
+  if (count('slower') || !cases.length) process.exitCode = 1;
 }
 
 /** Lists what the numbers of --shapes are, for the help. */
 async function shapesHelp(): Promise<string> {
-  const lines = [...(await allOps()).values()].flatMap((op) => (op.sizes ? [`  ${op.name.padEnd(38)}${describeSizes(op)}`] : []));
+  const lines = [...(await allOps()).values()].flatMap((op) => {
+    const sizes = sizeNamesOf(op);
+    return sizes ? [`  ${op.name.padEnd(38)}${describeSizes(sizes)}`] : [];
+  });
   return `Sizes for --shapes:\n${lines.join('\n')}\n`;
 }
 
@@ -152,7 +172,7 @@ export function benchCommand(): Command {
     .option('--precision <types>', 'f32, f16 or both: f32,f16', 'f32')
     .option('--seconds <s>', `time for each case, in ${roundCount} rounds`, numberBetween(0.01, 3600), 2)
     .option('--json <file>', 'write the results as JSON')
-    .option('--compare <file>', 'tell what changed since that --json from noise; exit code 1 when something is slower')
+    .option('--compare <file>', 'tell what changed since that --json from noise; exit code 1 when something is slower, or nothing can be compared')
     .option('--plot <file>', 'write a roofline plot as SVG')
     .option('--watch', 'in a checkout: whenever a kernel or the op changes, test and time it again and show what changed');
   return withDevice(command).action(async (names: string[], flags: BenchFlags) => {

@@ -2,9 +2,11 @@ import { median } from 'simple-statistics';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { MeasuredCase } from '../../src/bench/bench_file.ts';
-import { compareBenches, compareRounds } from '../../src/bench/compare.ts';
+import { type ClockedBench, checkCases, checkClock, compareBenches, compareRounds, comparisonNotes } from '../../src/bench/compare.ts';
 import { type Round, roundCount } from '../../src/bench/rounds.ts';
+import { UserError } from '../../src/errors.ts';
 import { RandomSource } from '../../src/tensor/random.ts';
+import { errorOf } from '../support/errors.ts';
 
 /** A shared machine as the benchmark sees it. */
 interface Machine {
@@ -145,6 +147,56 @@ test('cases that the old file lacks, or has with other sizes, are not compared',
   const { cases, unknown } = await compareBenches(old, fresh, async () => round(9));
   assert.equal(cases.map(({ measured }) => measured.op), ['op 0']);
   assert.equal(unknown.map(({ op }) => op), ['op 1', 'op 2']);
+});
+
+test('of chosen variants a case is compared with itself in another variant, and the change of variant is named', async () => {
+  const old = [{ ...caseOf(0), variant: 'subgroup', rounds: [round(1)] }, { ...caseOf(1), rounds: [round(1)] }];
+  const fresh = [{ ...caseOf(0), variant: 'workgroup', rounds: [round(20)] }, { ...caseOf(1), rounds: [round(1)] }];
+  const comparison = await compareBenches(old, fresh, async () => round(20), true);
+  assert.equal(comparison.cases.map(({ measured, variantBefore, verdict }) => [measured.op, measured.variant, variantBefore, verdict]), [['op 0', 'workgroup', 'subgroup', 'slower'], ['op 1', 'only', 'only', 'same']]);
+  assert.equal([comparison.unknown, comparison.missing], [[], []]);
+  assert.equal(comparisonNotes(comparison, () => true), ['Another variant is chosen now:\n  op 0, case, f32: workgroup, then subgroup']);
+  const byVariant = await compareBenches(old, fresh, async () => round(20));
+  assert.equal(byVariant.cases.map(({ measured }) => measured.op), ['op 1']);
+  assert.equal([byVariant.unknown, byVariant.missing].map(([{ variant }]) => variant), ['workgroup', 'subgroup']);
+});
+
+test('cases of one side only are named, those of ops that nobody asked for are counted', async () => {
+  const old = [0, 1, 2, 3].map((i) => ({ ...caseOf(i), rounds: [round(1)] }));
+  const fresh = [{ ...caseOf(0), rounds: [round(1)] }, { ...caseOf(7), rounds: [round(1)] }];
+  const comparison = await compareBenches(old, fresh, async () => round(1));
+  assert.equal(comparison.missing.map(({ op }) => op), ['op 1', 'op 2', 'op 3']);
+  assert.equal(comparisonNotes(comparison, (op) => op !== 'op 3'), [
+    'Not in the old file, or there with another count of operations or bytes:\n  op 7, case, f32 (only)',
+    'In the old file, but not measured now:\n  op 1, case, f32 (only)\n  op 2, case, f32 (only)',
+    '1 more in the old file is of ops that were not asked for',
+  ]);
+  const many = Array.from({ length: 25 }, (_, i) => ({ ...caseOf(i), rounds: [round(1)] }));
+  const [list] = comparisonNotes(await compareBenches(many, [], async () => round(1)), () => true);
+  assert.is(list.split('\n').length, 22);
+  assert.match(list, /op 19, case, f32 \(only\)\n {2}5 more$/);
+});
+
+test('a bench that nothing can be held against is refused before anything is measured', async () => {
+  const results = ['subgroup', 'workgroup'].map((variant) => ({ ...caseOf(0), variant, rounds: [round(1)] }));
+  const old: ClockedBench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', ceilings: { gigabytes: 9, gigaflops: 10 }, results };
+  checkClock('old.json', old, 'gpu');
+  checkClock('old.json', { ...old, clock: 'wall' }, 'wall');
+  checkCases('old.json', old, [{ op: 'op 0', case: 'case' }], false);
+  checkCases('old.json', { ...old, results: results.slice(1) }, [{ op: 'op 0', case: 'case' }], true);
+  for (const [check, message] of [
+    [() => checkClock('old.json', old, 'wall'), /its times are of the adapter's clock, those of now would be of the wall clock: .* Measure again with --json\./],
+    [() => checkClock('old.json', { ...old, clock: 'wall' }, 'gpu'), /its times are of the wall clock, those of now would be of the adapter's clock/],
+    [() => checkClock('old.json', { ...old, clock: 7 as never }, 'gpu'), /its clock is 7, not "gpu" or "wall"/],
+    [() => checkCases('old.json', old, [{ op: 'op 0', case: 'other' }], false), /nothing can be compared: .* It has op 0, case, f32 \(subgroup\); op 0, case, f32 \(workgroup\)\./],
+    [() => checkCases('old.json', { ...old, results: [] }, [{ op: 'op 0', case: 'case' }], false), /It has nothing\./],
+    [() => checkCases('old.json', old, [{ op: 'op 0', case: 'case' }], true), /it has several variants of op 0, case, f32, and does not say which of them a model ran\. Leave --chosen out/],
+  ] as const) {
+    const error = await errorOf(check);
+    assert.instance(error, UserError);
+    assert.match(error.message, /^--compare old\.json: /);
+    assert.match(error.message, message);
+  }
 });
 
 test.run();

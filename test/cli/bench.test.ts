@@ -15,9 +15,12 @@ test('sizes of one\'s own are timed, written, plotted, and their shaders dumped'
   assert.is(code, 0, errors);
   assert.match(output, /copy [\d.]+ GB\/s, multiply-add [\d.]+ GFLOP\/s/);
   assert.match(output, /^\| add +\| 40x64 /m);
-  const { adapter, dawn, results } = JSON.parse(readFileSync(first, 'utf8'));
+  const { adapter, dawn, clock, results } = JSON.parse(readFileSync(first, 'utf8'));
   assert.ok(adapter.length > 0);
   assert.match(dawn, /^\d+\.\d+/);
+  // The table says which clock its times are of, and so does the file.
+  assert.match(output, clock === 'gpu' ? /\| +ms \(GPU\) \| +ms \(wall\) \|/ : /The adapter has no timestamps: .*\| +ms \(wall\) \| +GFLOP/s);
+  assert.ok(clock === 'gpu' || clock === 'wall');
   assert.ok(results.length >= 1);
   for (const { rounds, flops, bytes } of results) {
     assert.is(rounds.length, 3);
@@ -46,11 +49,48 @@ test('a bench beside one that was ten times faster ends with exit code 1 and a t
   assert.match(output, /[1-9] slower, 0 faster/);
 });
 
-test('a bench of another adapter, or no bench, is not compared with', async () => {
+test('what a model would run is compared with what it would have run, whatever variants that were', async () => {
+  const chosen = ['bench', 'add', '--shapes', '40x64', '--seconds', '0.05', '--chosen', '--variants', 'default'];
+  const before = join(folder, 'chosen.json');
+  assert.is((await command([...chosen, '--json', before])).code, 0);
+  const bench = JSON.parse(readFileSync(before, 'utf8'));
+  const [result] = bench.results;
+  // As if another variant had been chosen and been ten times faster, and as if there had been another case.
+  const rounds = result.rounds.map((round: { times: number[] }) => ({ ...round, times: round.times.map((time) => time / 10) }));
+  writeFileSync(before, JSON.stringify({ ...bench, results: [{ ...result, variant: 'earlier', rounds }, { ...result, case: '41x64' }] }));
+  const { code, output, errors } = await command([...chosen, '--compare', before]);
+  assert.is(code, 1, `${output}${errors}`);
+  assert.match(output, new RegExp(`^\\| add +\\| 40x64 +\\| ${result.variant}, then earlier .* slower +\\|$`, 'm'));
+  assert.match(output, new RegExp(`^Another variant is chosen now:\n {2}add, 40x64, f32: ${result.variant}, then earlier$`, 'm'));
+  assert.match(output, new RegExp(`^In the old file, but not measured now:\n {2}add, 41x64, f32 \\(${result.variant}\\)$`, 'm'));
+  assert.match(output, /^1 compared: 1 slower/m);
+});
+
+test('a bench with nothing in common is no success', async () => {
+  const bench = JSON.parse(readFileSync(first, 'utf8'));
+  const other = join(folder, 'nothing.json');
+  writeFileSync(other, JSON.stringify({ ...bench, results: bench.results.map((result: object) => ({ ...result, case: '9x9' })) }));
+  const before = await command([...quick, '--compare', other]);
+  assert.is(before.code, 1);
+  assert.is(before.output, '');
+  assert.match(before.errors, /^mfp-clip: --compare .*nothing\.json: nothing can be compared: it has none of the cases that would be measured\. It has add, 9x9, f32 \(/m);
+  // The same names, but with other sizes: only what was measured tells.
+  writeFileSync(other, JSON.stringify({ ...bench, results: bench.results.map((result: object) => ({ ...result, flops: 1 })) }));
+  const after = await command([...quick, '--compare', other]);
+  assert.is(after.code, 1);
+  assert.match(after.output, /^Not in the old file, or there with another count of operations or bytes:\n {2}add, 40x64, f32 \(/m);
+  assert.match(after.output, /^Nothing could be compared: .*nothing\.json has none of these cases as they are now\.$/m);
+});
+
+test('a bench of another adapter or clock, or no bench, is not compared with', async () => {
   const other = join(folder, 'other.json');
   writeFileSync(other, JSON.stringify({ ...JSON.parse(readFileSync(first, 'utf8')), adapter: 'Voodoo 2' }));
+  const bench = JSON.parse(readFileSync(first, 'utf8'));
+  const elsewhere = join(folder, 'elsewhere.json');
+  writeFileSync(elsewhere, JSON.stringify({ ...bench, clock: bench.clock === 'gpu' ? 'wall' : 'gpu' }));
   for (const [file, message] of [
     [other, /^mfp-clip: --compare .*other\.json: it was measured on "Voodoo 2", this is ".+"\. Times of different adapters/m],
+    [elsewhere, /^mfp-clip: --compare .*elsewhere\.json: its times are of the (wall|adapter's) clock, those of now would be of the (wall|adapter's) clock/m],
     [join(folder, 'absent.json'), /^mfp-clip: --compare .*absent\.json: /m],
   ] as const) {
     const { code, output, errors } = await command([...quick, '--compare', file]);

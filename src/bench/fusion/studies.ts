@@ -21,7 +21,7 @@ import { type FusionStudy, type StudyInput, uniformValues } from './study.ts';
 
 /** A differentiable input of noise. */
 function noise(name: string, shape: readonly number[], seed: number): StudyInput {
-  return { name, shape, values: uniformValues(shape, seed), differentiable: true };
+  return { name, shape, values: () => uniformValues(shape, seed), differentiable: true };
 }
 
 const attentionStudy: FusionStudy = {
@@ -38,11 +38,16 @@ const attentionStudy: FusionStudy = {
     const width = heads * head;
     const qkv = noise('qkv', [1, tokens, 3 * width], 1);
     // The chain gets q, k and v apart, so that it pays for no copies.
-    const part = (name: string, index: number): StudyInput => {
-      const values = new Float32Array(tokens * width);
-      for (let t = 0; t < tokens; t++) values.set(qkv.values.subarray((3 * t + index) * width, (3 * t + index + 1) * width), t * width);
-      return { ...qkv, name, shape: [1, tokens, width], values };
-    };
+    const part = (name: string, index: number): StudyInput => ({
+      ...qkv,
+      name,
+      shape: [1, tokens, width],
+      values() {
+        const [all, values] = [qkv.values(), new Float32Array(tokens * width)];
+        for (let t = 0; t < tokens; t++) values.set(all.subarray((3 * t + index) * width, (3 * t + index + 1) * width), t * width);
+        return values;
+      },
+    });
     return {
       fused: { inputs: [qkv], build: (x) => [attention(x, { heads, causal: false })] },
       unfused: {
@@ -109,7 +114,8 @@ const patchEmbeddingStudy: FusionStudy = {
   types: ['f32', 'f16'],
   backward: true,
   sides(batch, side, patch, width) {
-    const patches = (side / patch) ** 2;
+    // Whole where they do not fit the image: it is the shape rule that says so, in words that name the side.
+    const patches = Math.floor(side / patch) ** 2;
     const inputs = [noise('image', [batch, 3, side, side], 1), noise('weight', [3 * patch * patch, width], 2), noise('class token', [width], 3), noise('position', [1 + patches, width], 4)];
     return {
       fused: { inputs, build: (image, weight, classToken, position) => [patchEmbedding(image, weight, classToken, position, { patch })] },
@@ -193,8 +199,8 @@ const upsampleStudy: FusionStudy = {
 function mapInputs(batch: number, side: number): StudyInput[] {
   const shape = [batch, side, side];
   return [
-    { name: 'probability', shape, values: uniformValues(shape, 1, 0.01, 0.99), single: true, differentiable: true },
-    { name: 'mask', shape, values: uniformValues(shape, 2).map((value) => (value > 0.5 ? 1 : 0)), single: true },
+    { name: 'probability', shape, values: () => uniformValues(shape, 1, 0.01, 0.99), single: true, differentiable: true },
+    { name: 'mask', shape, values: () => uniformValues(shape, 2).map((value) => (value > 0.5 ? 1 : 0)), single: true },
   ];
 }
 
@@ -260,16 +266,16 @@ const adamStudy: FusionStudy = {
     const step = { step: 3, learningRate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, decoupled: false };
     const constants = adamConstants(step);
     const [stepSize, firstRate, beta2, secondRate, rootCorrection, epsilon] = constants;
-    const single = (name: string, values: Float32Array): StudyInput => ({ name, shape: [values.length], values, single: true });
+    const single = (name: string, length: number, values: () => Float32Array): StudyInput => ({ name, shape: [length], values, single: true });
     const state = [
-      single('parameter', uniformValues([size], 1)),
-      single('gradient', uniformValues([size], 2)),
-      single('first moment', uniformValues([size], 3, -0.1, 0.1)),
-      single('second moment', uniformValues([size], 4, 0.01, 0.1)),
+      single('parameter', size, () => uniformValues([size], 1)),
+      single('gradient', size, () => uniformValues([size], 2)),
+      single('first moment', size, () => uniformValues([size], 3, -0.1, 0.1)),
+      single('second moment', size, () => uniformValues([size], 4, 0.01, 0.1)),
     ];
     return {
       fused: {
-        inputs: [...state, single('constants', Float32Array.from(constants)), single('gradient scale', Float32Array.of(1))],
+        inputs: [...state, single('constants', constants.length, () => Float32Array.from(constants)), single('gradient scale', 1, () => Float32Array.of(1))],
         build(parameter, gradient, first, second, numbers, scale) {
           adam(parameter, gradient, first, second, numbers, scale, step);
           return [parameter, first, second];

@@ -1,16 +1,20 @@
 import { interquartileRange, medianSorted } from 'simple-statistics';
+import { UserError } from '../../errors.ts';
 import type { Gpu } from '../../gpu/device.ts';
 import { gradients } from '../../ops/gradients.ts';
 import { type KernelTime, Program } from '../../tensor/program.ts';
 import { RandomSource } from '../../tensor/random.ts';
-import { type Shape, type Tensor, asParameter, freeTensor, readTensor, sizeOf, tensor } from '../../tensor/tensor.ts';
+import { Recording, recordInto } from '../../tensor/recording.ts';
+import { type Shape, type Tensor, asParameter, declaredTensor, freeTensor, readTensor, sizeOf, tensor } from '../../tensor/tensor.ts';
 import type { BenchOptions } from '../bench.ts';
+import { type SizeNames, tensorProblem } from '../shapes.ts';
 
 /** A tensor that a computation starts from. */
 export interface StudyInput {
   readonly name: string;
   readonly shape: Shape;
-  readonly values: Float32Array;
+  /** Makes what it holds: not before it is known that the sizes can be run. */
+  values(): Float32Array;
   /** Stays f32 when the study runs in f16. */
   readonly single?: boolean;
   /** Its gradient is computed in the backward pass. */
@@ -69,6 +73,12 @@ export interface FusionResult {
   readonly difference: number;
 }
 
+/** A case that could not be compared. */
+export interface FusionFailure extends Pick<FusionResult, 'study' | 'case' | 'sizes' | 'dtype' | 'pass'> {
+  /** Why, in words. */
+  readonly reason: string;
+}
+
 /** Largest difference that is allowed (DESIGN, numbers). */
 const tolerances = { f32: { forward: 1e-4, backward: 1e-3 }, f16: { forward: 1e-2, backward: 1e-2 } } as const;
 
@@ -91,43 +101,52 @@ interface Recorded {
   destroy(): void;
 }
 
-async function record(gpu: Gpu, side: Side, dtype: 'f32' | 'f16', pass: Pass, label: string): Promise<Recorded> {
+/** Makes a tensor of a side: on the device with its values, or declared only. */
+type MakeStudyTensor = (values: () => Float32Array, shape: Shape, dtype: 'f32' | 'f16', name: string) => Tensor;
+
+/**
+ * Makes the inputs of a side.
+ *
+ * @returns what records its results, or in a backward pass the gradients of its differentiable inputs
+ */
+function prepareSide(side: Side, dtype: 'f32' | 'f16', pass: Pass, label: string, make: MakeStudyTensor): () => readonly Tensor[] {
   const forward = pass === 'forward';
-  const owned: Tensor[] = [];
-  const own = (values: Float32Array, shape: Shape, type: 'f32' | 'f16', name: string): Tensor => {
-    const made = tensor(gpu, values, shape, type, name);
-    owned.push(made);
-    return made;
+  const inputs = side.inputs.map(({ name, shape, values, single, differentiable }) => {
+    const made = make(values, shape, single ? 'f32' : dtype, name);
+    return differentiable && !forward ? asParameter(made) : made;
+  });
+  return () => {
+    const outputs = side.build(...inputs);
+    if (forward) return outputs;
+    const { shape, dtype: type } = outputs[0];
+    const seed = make(() => uniformValues(shape, 97), shape, type as 'f32' | 'f16', 'output gradient');
+    const gradientOf = gradients([{ tensor: outputs[0], gradient: seed }]);
+    return inputs.filter((input) => input.requiresGradient).map((input) => {
+      const gradient = gradientOf(input);
+      if (!gradient) throw new Error(`${label}: no gradient reaches ${input.label}`);
+      return gradient;
+    });
   };
+}
+
+async function record(gpu: Gpu, side: Side, dtype: 'f32' | 'f16', pass: Pass, label: string): Promise<Recorded> {
+  const owned: Tensor[] = [];
   const destroy = (): void => {
     for (const unused of owned) freeTensor(gpu, unused);
   };
   try {
-    const inputs = side.inputs.map(({ name, shape, values, single, differentiable }) => {
-      const made = own(values, shape, single ? 'f32' : dtype, name);
-      return differentiable && !forward ? asParameter(made) : made;
+    const build = prepareSide(side, dtype, pass, label, (values, shape, type, name) => {
+      const made = tensor(gpu, values(), shape, type, name);
+      owned.push(made);
+      return made;
     });
-    const program = await Program.record(
-      gpu,
-      (): readonly Tensor[] => {
-        const outputs = side.build(...inputs);
-        if (forward) return outputs;
-        const seed = own(uniformValues(outputs[0].shape, 97), outputs[0].shape, outputs[0].dtype as 'f32' | 'f16', 'output gradient');
-        const gradientOf = gradients([{ tensor: outputs[0], gradient: seed }]);
-        return inputs.filter((input) => input.requiresGradient).map((input) => {
-          const gradient = gradientOf(input);
-          if (!gradient) throw new Error(`${label}: no gradient reaches ${input.label}`);
-          return gradient;
-        });
-      },
-      { label },
-    );
+    const program = await Program.record(gpu, build, { label });
     return {
       program,
       async results() {
         const values: Float32Array[] = [];
         for (const output of program.outputs) values.push(await readTensor(gpu, output));
-        return forward || !side.joinGradients ? values : side.joinGradients(values);
+        return pass === 'forward' || !side.joinGradients ? values : side.joinGradients(values);
       },
       counts: ({ scope }) => pass !== 'backward' || scope.split('/').includes('backward'),
       destroy() {
@@ -159,11 +178,52 @@ function largestDifference(actual: readonly Float32Array[], expected: readonly F
   return worst;
 }
 
+/** The pass that is compared on a device. @param backward the backward one is wanted, and not the forward one */
+export function passOf({ timestamps }: Gpu, backward: boolean): Pass {
+  return !backward ? 'forward' : timestamps ? 'backward' : 'forward + backward';
+}
+
+/** What the numbers of a study's sizes are; the example is its last case. */
+export function sizeNamesOfStudy({ sizeNames, cases }: FusionStudy): SizeNames {
+  return { names: sizeNames, example: cases.at(-1)!.sizes };
+}
+
+/**
+ * Records both sides of a study on tensors without memory: sizes that make no sense, or too much for the adapter, are known before
+ * a number is made. What variants need as scratch memory is not looked at.
+ *
+ * @param sizes one number for each of the study's `sizeNames`
+ * @param largestBinding bytes that the adapter can bind at once: no tensor may be larger
+ * @throws UserError with what a shape rule objects to, or the tensor that does not fit
+ */
+export function checkStudy(study: FusionStudy, sizes: readonly number[], dtype: 'f32' | 'f16', pass: Pass, largestBinding: number): void {
+  const sides = study.sides(...sizes);
+  for (const [name, whose] of [['fused', ''], ['unfused', ' of the chain']] as const) {
+    const check = (made: Tensor | undefined): void => {
+      const problem = made && tensorProblem(made, largestBinding, whose);
+      if (problem) throw new UserError(problem);
+    };
+    const build = prepareSide(sides[name], dtype, pass, study.name, (_values, shape, type, label) => {
+      const made = declaredTensor(shape, type, label);
+      check(made);
+      return made;
+    });
+    const recording = new Recording();
+    try {
+      recordInto(recording, build);
+    } catch (error) {
+      throw new UserError((error as Error).message);
+    }
+    for (const { outputs } of recording.ops) outputs.forEach(check);
+  }
+}
+
 /**
  * Compares both sides of a study: first their results, then, in turns, their times.
  *
  * @param backward compare the backward pass and not the forward one
  * @throws Error when the results differ by more than DESIGN allows: the times would be those of two computations
+ * @throws UserError when the sizes make no sense (`checkStudy`) or memory does not suffice
  */
 export async function runStudy(
   gpu: Gpu,
@@ -173,18 +233,20 @@ export async function runStudy(
   backward: boolean,
   { runs = 50, seconds = 2 }: BenchOptions = {},
 ): Promise<FusionResult> {
-  const pass: Pass = !backward ? 'forward' : gpu.timestamps ? 'backward' : 'forward + backward';
-  const what = `${study.name} ${given.name} ${dtype} ${pass}`;
+  // A device that an earlier case lost: nothing needs to be made for this one.
+  gpu.check();
+  const pass = passOf(gpu, backward);
+  checkStudy(study, given.sizes, dtype, pass, gpu.device.limits.maxStorageBufferBindingSize);
   const sides = study.sides(...given.sizes);
   const recorded: Recorded[] = [];
   try {
-    for (const name of ['fused', 'unfused'] as const) recorded.push(await record(gpu, sides[name], dtype, pass, `${name} ${what}`));
+    for (const name of ['fused', 'unfused'] as const) recorded.push(await record(gpu, sides[name], dtype, pass, `${name} ${study.name} ${given.name} ${dtype} ${pass}`));
     const [fused, unfused] = recorded;
     // Once, before anything else runs: some computations change their inputs.
     for (const { program } of recorded) await program.run();
     const difference = largestDifference(await fused.results(), await unfused.results());
     const tolerance = tolerances[dtype][backward ? 'backward' : 'forward'];
-    if (!(difference <= tolerance)) throw new Error(`${what}: the kernel and the chain differ by ${difference.toExponential(1)} of the largest value, allowed are ${tolerance}`);
+    if (!(difference <= tolerance)) throw new Error(`the kernel and the chain differ by ${difference.toExponential(1)} of the largest value, allowed are ${tolerance}`);
     const once = async ({ program, counts }: Recorded): Promise<number> => {
       if (gpu.timestamps) return (await program.time()).reduce((sum, kernel: KernelTime) => sum + (counts(kernel) ? kernel.nanoseconds : 0), 0) / 1e6;
       const start = performance.now();

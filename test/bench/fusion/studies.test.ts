@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fusionStudies } from '../../../src/bench/fusion/studies.ts';
-import { type FusionStudy, runStudy } from '../../../src/bench/fusion/study.ts';
+import { type FusionStudy, checkStudy, runStudy } from '../../../src/bench/fusion/study.ts';
 import { headProduct, interpolate, power, softmax, squareRoot } from '../../../src/bench/fusion/steps.ts';
+import { UserError } from '../../../src/errors.ts';
 import { neighbourhoodPool } from '../../../src/ops/neighbourhood_pool.ts';
 import { configureVariants } from '../../../src/tensor/variants.ts';
 import { command, scratchFolder } from '../../support/command.ts';
@@ -86,7 +87,26 @@ test('a chain that computes something else is refused', async () => {
       return { fused: { ...fused, build: (tokens) => [neighbourhoodPool(tokens, { rows: 5, columns: 5, size: 5 })] }, unfused };
     },
   };
-  assert.match((await errorOf(() => runStudy(gpu, wrong, { name: 'small', sizes: [1, 5, 8] }, 'f32', false, { runs: 1 }))).message, /neighbourhood_pool small f32 forward: the kernel and the chain differ by .* allowed are 0\.0001/);
+  assert.match((await errorOf(() => runStudy(gpu, wrong, { name: 'small', sizes: [1, 5, 8] }, 'f32', false, { runs: 1 }))).message, /^the kernel and the chain differ by .* of the largest value, allowed are 0\.0001$/);
+});
+
+test('sizes that cannot be run are known without a device or a number', async () => {
+  for (const [name, given, message] of [
+    ['patch_embedding', [1, 500, 14, 64], /^patch_embedding: image must be .* multiples of the patch size 14/],
+    ['patch_embedding', [1, 5, 14, 64], /^there is no tensor \[0, 64\]|multiples of the patch size 14/],
+    ['attention', [5, 3, 7], /^attention: qkv must be .* head size of 16 to 128/],
+    ['attention', [6000, 1, 64], /^a tensor \[1, 1, 6000, 6000\] of the chain does not fit into the 134217728 bytes that this adapter binds at once$/],
+    ['attention', [0, 1, 64], /^there is no tensor \[1, 0, 192\]$/],
+    ['adam', [100000000], /^a tensor \[100000000\] does not fit/],
+    ['gemm_activation', [1000000, 1000000, 4], /^a tensor \[1000000, 1000000\] does not fit/],
+  ] as const) {
+    const error = await errorOf(() => checkStudy(fusionStudies.get(name)!, given, 'f32', 'forward', 1 << 27));
+    assert.instance(error, UserError, name);
+    assert.match(error.message, message, name);
+  }
+  for (const study of fusionStudies.values()) for (const given of [...sizes[study.name], ...study.cases.map((one) => one.sizes)]) checkStudy(study, given, 'f32', study.backward ? 'backward' : 'forward', 1 << 27);
+  // Half the bytes in f16.
+  checkStudy(fusionStudies.get('attention')!, [6000, 1, 64], 'f16', 'forward', 1 << 27);
 });
 
 test('head products agree with float64 for every layout', async () => {
@@ -126,27 +146,56 @@ test('the command prints a table, says that results were compared, and writes JS
   const { code, output, errors } = await command(['bench', 'fusion', 'dice_loss', '--shapes', '2x37', '--seconds', '0.01', '--variants', 'default', '--json', file]);
   assert.is(code, 0, errors);
   assert.match(output, /\| dice_loss \| 2x37 \| f32 +\| forward +\|/);
-  assert.match(output, /\| dice_loss \| 2x37 \| f32 +\| backward +\|/);
+  assert.match(output, /\| dice_loss \| 2x37 \| f32 +\| (forward \+ )?backward +\|/);
   assert.match(output, /In every case kernel and chain gave the same results/);
-  const { results } = JSON.parse(readFileSync(file, 'utf8'));
-  assert.equal(results.map(({ study, pass, sizes: given }: { study: string; pass: string; sizes: number[] }) => [study, pass, given]), [['dice_loss', 'forward', [2, 37]], ['dice_loss', 'backward', [2, 37]]]);
+  const { results, failures, clock } = JSON.parse(readFileSync(file, 'utf8'));
+  assert.equal(failures, []);
+  assert.ok(clock === 'gpu' || clock === 'wall');
+  assert.equal(results.map(({ study, pass, sizes: given }: { study: string; pass: string; sizes: number[] }) => [study, pass, given]), [['dice_loss', 'forward', [2, 37]], ['dice_loss', clock === 'gpu' ? 'backward' : 'forward + backward', [2, 37]]]);
 });
 
+test('a case that fails is named, and those that were finished are printed and written', async () => {
+  const file = join(scratchFolder(), 'fusion.json');
+  const { code, output, errors } = await command(['bench', 'fusion', 'dice_loss', '--shapes', '1x16,1x500,1x20', '--pass', 'forward', '--seconds', '0.01', '--variants', 'default', '--memory-budget', '500kB', '--json', file]);
+  assert.is(code, 1, errors);
+  assert.match(output, /^\| dice_loss \| 1x16 \|/m);
+  assert.match(output, /^\| dice_loss \| 1x20 \|/m);
+  assert.match(output, /In each of these cases kernel and chain gave the same results/);
+  assert.match(output, /^Not compared: dice_loss 1x500 f32 forward: out of the memory budget at /m);
+  assert.not.match(output + errors, /\n\s+at /);
+  const { results, failures } = JSON.parse(readFileSync(file, 'utf8'));
+  assert.equal(results.map((result: { case: string }) => result.case), ['1x16', '1x20']);
+  const [{ reason, ...failure }] = failures;
+  assert.equal(failure, { study: 'dice_loss', case: '1x500', sizes: [1, 500], dtype: 'f32', pass: 'forward' });
+  assert.match(reason, /^out of the memory budget/);
+});
+
+test('sizes are explained', async () => {
+  const all = await command(['bench', 'fusion', '--shapes', 'help']);
+  assert.is(all.code, 0, all.errors);
+  assert.match(all.output, /^ {2}attention +tokens x heads x head size, for example 257x16x64$/m);
+  assert.match(all.output, /^ {2}adam +elements, for example 2097152$/m);
+});
+
+const folder = scratchFolder();
 for (const [what, args, expected] of [
   ['an unknown study', ['flash'], /there is no fusion study "flash"\. There are: attention, /],
   ['sizes without a study', ['--shapes', '3x4'], /--shapes: name the one study/],
-  ['too few sizes', ['attention', '--shapes', '3x4'], /attention takes tokens x heads x head size/],
-  ['sizes that are no numbers', ['attention', '--shapes', '3x4xa'], /It must be whole numbers/],
+  ['too few sizes', ['attention', '--shapes', '3x4'], /^mfp-clip: --shapes 3x4: 2 numbers are given, not 3\. attention takes tokens x heads x head size, for example 257x16x64\.$/m],
+  ['sizes that are no numbers', ['attention', '--shapes', '3x4xa'], /^mfp-clip: --shapes 3x4xa: sizes must be whole numbers with x between them\. attention takes tokens x heads x head size/m],
+  ['a size with an exponent', ['patch_embedding', '--shapes', '1x1e1x1x16'], /^mfp-clip: --shapes 1x1e1x1x16: sizes must be whole numbers/m],
+  ['sizes that do not go together', ['patch_embedding', '--shapes', '1x500x14x64'], /^mfp-clip: --shapes 1x500x14x64: patch_embedding: .*multiples of the patch size 14.*\. patch_embedding takes batch x side x patch x width, for example 1x518x14x1024\.$/m],
+  ['sizes beyond all adapters', ['gemm_activation', '--shapes', '16x16x16,1000000x1000000x4'], /^mfp-clip: --shapes 1000000x1000000x4: a tensor \[1000000, 1000000\] does not fit/m],
   ['another pass', ['attention', '--pass', 'sideways'], /Allowed choices are forward, backward, both/],
   ['no case left', ['attention', '--case', 'nothing'], /no case is left/],
 ] as const) {
   test(`${what} is one clear error`, async () => {
-    const file = join(scratchFolder(), 'x.json');
-    const { code, errors } = await command(['bench', 'fusion', ...args, '--json', file]);
+    const unwritten = join(folder, `${what}.json`);
+    const { code, errors } = await command(['bench', 'fusion', ...args, '--json', unwritten]);
     assert.is(code, 1);
     assert.match(errors, expected);
     assert.not.match(errors, /\n\s+at /);
-    assert.not(existsSync(file));
+    assert.not(existsSync(unwritten));
   });
 }
 
