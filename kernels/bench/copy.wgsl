@@ -1,5 +1,5 @@
-// output = input: the ceiling for kernels that memory limits. Each invocation moves one vec4, so that a subgroup's
-// accesses are whole cache lines.
+// output = input: the ceiling for kernels that memory limits. Each invocation moves ITEMS vec4s, so that many reads are under way at
+// once; neighbours move neighbours, so that a subgroup's accesses are whole cache lines.
 //
 //   input, output  [size] vec4<f32>
 
@@ -11,7 +11,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read> input: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> output: array<vec4f>;
 
-override THREADS: u32 = 64;
+const THREADS = 64u;
+const ITEMS = 8u;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -19,8 +20,15 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * THREADS + thread;
-  if (i < params.size) {
-    output[i] = input[i];
+  let first = (group.y * groups.x + group.x) * THREADS * ITEMS + thread;
+  var values: array<vec4f, ITEMS>;
+  for (var item = 0u; item < ITEMS; item++) {
+    values[item] = input[min(first + item * THREADS, params.size - 1)];
+  }
+  for (var item = 0u; item < ITEMS; item++) {
+    let i = first + item * THREADS;
+    if (i < params.size) {
+      output[i] = values[item];
+    }
   }
 }

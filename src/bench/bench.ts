@@ -153,12 +153,17 @@ export async function benchCase<A>(gpu: Gpu, op: Op<A>, given: BenchCase<A>, var
   }
 }
 
+/** Counts the changes of what kernels/bench/copy and multiply_add reach. */
+export const ceilingsVersion = 2;
+
 /** What an adapter can do at most, measured: every kernel is held against it. */
 export interface Ceilings {
   /** GB/s of a copy. */
   readonly gigabytes: number;
   /** GFLOP/s of multiply-adds in registers. */
   readonly gigaflops: number;
+  /** Version of the kernels that measured them: what they reach on one adapter differs. */
+  readonly version: number;
 }
 
 /** One run of each kernel that measures a ceiling, in milliseconds. */
@@ -177,13 +182,14 @@ export interface CeilingProbe {
 
 /** Makes the kernels and the memory of the ceilings. */
 export async function openCeilingProbe(gpu: Gpu): Promise<CeilingProbe> {
-  const bytes = Math.min(64 << 20, gpu.device.limits.maxStorageBufferBindingSize);
+  // Several times the cache of a large GPU, and some tenths of a millisecond of work for it.
+  const bytes = Math.min((gpu.adapter.software ? 64 : 256) << 20, gpu.device.limits.maxStorageBufferBindingSize);
   const source = emptyTensor(gpu, [bytes / 4], 'f32', 'copy source');
   const target = emptyTensor(gpu, [bytes / 4], 'f32', 'copy target');
   fillWithNoise(gpu, source);
   const sliceOf = (tensor: Tensor, size: number) => ({ buffer: bufferOf(tensor), offset: 0, size, dtype: 'f32' as const, description: tensor.label });
   const vectors = bytes / 16;
-  const groups = vectors / 64;
+  const groups = Math.ceil(vectors / (64 * 8));
   // Enough invocations to fill a large GPU, few enough that a CPU answers in a fraction of a second.
   const invocations = gpu.adapter.software ? 1 << 12 : 1 << 20;
   const rounds = 2048;
@@ -210,7 +216,7 @@ export async function openCeilingProbe(gpu: Gpu): Promise<CeilingProbe> {
   return {
     async measure(options = {}) {
       const [copyTime, multiplyAddTime] = [await time(copy, options), await time(multiplyAdd, options)];
-      return { gigabytes: (2 * bytes) / copyTime / 1e6, gigaflops: (16 * rounds * invocations) / multiplyAddTime / 1e6 };
+      return { gigabytes: (2 * bytes) / copyTime / 1e6, gigaflops: (16 * rounds * invocations) / multiplyAddTime / 1e6, version: ceilingsVersion };
     },
     async sample(runs) {
       return { copy: await middle(copy, runs), multiplyAdd: await middle(multiplyAdd, runs) };

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { UserError } from '../errors.ts';
 import { writeFileAtomic } from '../io/files.ts';
-import type { BenchResult, Ceilings } from './bench.ts';
+import { type BenchResult, type Ceilings, ceilingsVersion } from './bench.ts';
 import type { Round, RoundedResult } from './rounds.ts';
 
 /** What `--compare` needs of a case. */
@@ -44,6 +44,7 @@ export async function readBenchFile(file: string): Promise<BenchFile> {
   const named = ['adapter', 'dawn', 'date'].every((field) => typeof parsed?.[field as 'adapter'] === 'string');
   if (!named || !Array.isArray(parsed.results)) throw fail('there is no adapter, Dawn, date or list of results in it');
   if (!positive(parsed.ceilings?.gigabytes) || !positive(parsed.ceilings.gigaflops)) throw fail('there are no ceilings in it');
+  if (parsed.ceilings.version !== ceilingsVersion) throw new UserError(`--compare ${file}: its ceilings were measured by kernels of another version of mfp-clip, so that the adapter's drift since then cannot be told. Measure again with --json.`);
   for (const [i, result] of (parsed.results as Partial<MeasuredCase>[]).entries()) {
     const isNamed = ['op', 'case', 'variant', 'dtype'].every((field) => typeof result?.[field as 'op'] === 'string');
     const rounds: unknown = result?.rounds;

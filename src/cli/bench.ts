@@ -163,7 +163,7 @@ async function shapesHelp(): Promise<string> {
 /** `mfp-clip bench`. */
 export function benchCommand(): Command {
   const command = new Command('bench')
-    .description('time kernels at the shapes of ViT-L/14 with 518 × 518 images, against what the adapter can reach')
+    .description('time kernels at the shapes of ViT-L/14 with 518 × 518 images, against the adapter\'s measured ceilings')
     .argument('[op...]', 'ops to time; default: all')
     .option('--case <text>', 'only cases with this text in their name')
     .option('--shapes <sizes>', 'your own sizes instead of the cases, for example gemm --shapes 1370x1024x1024,77x768x3072; --shapes help lists what they are')

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { timingOf } from '../../src/bench/bench.ts';
+import { ceilingsVersion, timingOf } from '../../src/bench/bench.ts';
 import { readBenchFile, writeBenchFile } from '../../src/bench/bench_file.ts';
 import { UserError } from '../../src/errors.ts';
 import { errorOf } from '../support/errors.ts';
@@ -24,7 +24,7 @@ const result = {
   ...timingOf([2.123456789, 1, 3], [4, 5, 6]),
   rounds: [{ times: [2.123456789, 1, 3], copy: 7, multiplyAdd: 8 }],
 };
-const bench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', ceilings: { gigabytes: 9, gigaflops: 10 }, results: [result] };
+const bench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', ceilings: { gigabytes: 9, gigaflops: 10, version: ceilingsVersion }, results: [result] };
 
 test('a bench is read as it was written, to five digits', async () => {
   const file = join(folder, 'bench.json');
@@ -33,6 +33,16 @@ test('a bench is read as it was written, to five digits', async () => {
   const { times, wallTimes, ...kept } = result;
   assert.equal(read, { ...bench, results: [{ ...kept, milliseconds: 2.1235, spread: 1, rounds: [{ times: [2.1235, 1, 3], copy: 7, multiplyAdd: 8 }] }] });
   assert.is(kept.wallMilliseconds, 5);
+});
+
+test('a file whose ceilings other kernels have measured is refused', async () => {
+  const file = join(folder, 'old.json');
+  for (const version of [undefined, ceilingsVersion - 1]) {
+    await writeBenchFile(file, { ...bench, ceilings: { ...bench.ceilings, version: version! } });
+    const error = await errorOf(() => readBenchFile(file));
+    assert.instance(error, UserError);
+    assert.match(error.message, /^--compare .*old\.json: its ceilings were measured by kernels of another version .* Measure again with --json\.$/);
+  }
 });
 
 test('a file that is no bench is named, with what it lacks', async () => {

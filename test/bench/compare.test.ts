@@ -1,6 +1,7 @@
 import { median } from 'simple-statistics';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ceilingsVersion } from '../../src/bench/bench.ts';
 import type { MeasuredCase } from '../../src/bench/bench_file.ts';
 import { type ClockedBench, checkCases, checkClock, compareBenches, compareRounds, comparisonNotes } from '../../src/bench/compare.ts';
 import { type Round, roundCount } from '../../src/bench/rounds.ts';
@@ -179,7 +180,7 @@ test('cases of one side only are named, those of ops that nobody asked for are c
 
 test('a bench that nothing can be held against is refused before anything is measured', async () => {
   const results = ['subgroup', 'workgroup'].map((variant) => ({ ...caseOf(0), variant, rounds: [round(1)] }));
-  const old: ClockedBench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', ceilings: { gigabytes: 9, gigaflops: 10 }, results };
+  const old: ClockedBench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', ceilings: { gigabytes: 9, gigaflops: 10, version: ceilingsVersion }, results };
   checkClock('old.json', old, 'gpu');
   checkClock('old.json', { ...old, clock: 'wall' }, 'wall');
   checkCases('old.json', old, [{ op: 'op 0', case: 'case' }], false);
