@@ -9,6 +9,9 @@ export interface MeasuredCase extends Pick<BenchResult, 'op' | 'case' | 'variant
   readonly rounds: readonly Round[];
 }
 
+/** Whose clock times are read from: the adapter's, which has the kernels alone, or the wall clock, which has all until they are done. */
+export type Clock = 'gpu' | 'wall';
+
 /** What `bench --json` writes. */
 export interface BenchFile<Result extends MeasuredCase = MeasuredCase> {
   /** Adapter and driver, as `Gpu.key` has them. */
@@ -16,6 +19,8 @@ export interface BenchFile<Result extends MeasuredCase = MeasuredCase> {
   /** Version of the package `webgpu`. */
   readonly dawn: string;
   readonly date: string;
+  /** Of the times of all cases. */
+  readonly clock: Clock;
   readonly ceilings: Ceilings;
   readonly results: readonly Result[];
 }
@@ -45,6 +50,7 @@ export async function readBenchFile(file: string): Promise<BenchFile> {
   if (!named || !Array.isArray(parsed.results)) throw fail('there is no adapter, Dawn, date or list of results in it');
   if (!positive(parsed.ceilings?.gigabytes) || !positive(parsed.ceilings.gigaflops)) throw fail('there are no ceilings in it');
   if (parsed.ceilings.version !== ceilingsVersion) throw new UserError(`--compare ${file}: its ceilings were measured by kernels of another version of mfp-clip, so that the adapter's drift since then cannot be told. Measure again with --json.`);
+  if (parsed.clock !== 'gpu' && parsed.clock !== 'wall') throw fail('it does not say whether its times are of the clock "gpu" or "wall"');
   for (const [i, result] of (parsed.results as Partial<MeasuredCase>[]).entries()) {
     const isNamed = ['op', 'case', 'variant', 'dtype'].every((field) => typeof result?.[field as 'op'] === 'string');
     const rounds: unknown = result?.rounds;

@@ -1,18 +1,10 @@
 import { median, quantile } from 'simple-statistics';
 import { UserError } from '../errors.ts';
-import type { BenchFile, MeasuredCase } from './bench_file.ts';
+import type { BenchFile, Clock, MeasuredCase } from './bench_file.ts';
 import type { Round } from './rounds.ts';
 
 /** What tells the cases of a file apart. */
 export type CaseName = Pick<MeasuredCase, 'op' | 'case' | 'variant' | 'dtype'>;
-
-/** Whose clock times are read from: the adapter's, which has the kernels alone, or the wall clock, which has all until they are done. */
-export type Clock = 'gpu' | 'wall';
-
-/** A bench that says whose clock its times are of; files from before this was written have times of the adapter's. */
-export interface ClockedBench<Result extends MeasuredCase = MeasuredCase> extends BenchFile<Result> {
-  readonly clock?: Clock;
-}
 
 /** Text that a case has in both files. @param anyVariant whether it is the same case in another variant */
 export function caseKey({ op, case: name, variant, dtype }: CaseName, anyVariant = false): string {
@@ -102,10 +94,8 @@ function compareProblem(file: string, problem: string): UserError {
  * @param clock whose clock the new times will be read from
  * @throws UserError naming the file and what to do
  */
-export function checkClock(file: string, old: ClockedBench, clock: Clock): void {
-  const before: unknown = old.clock ?? 'gpu';
+export function checkClock(file: string, { clock: before }: BenchFile, clock: Clock): void {
   const names: Readonly<Record<Clock, string>> = { gpu: 'the adapter\'s clock', wall: 'the wall clock' };
-  if (before !== 'gpu' && before !== 'wall') throw compareProblem(file, `its clock is ${JSON.stringify(before)}, not "gpu" or "wall". It must be a file of mfp-clip bench --json.`);
   if (before !== clock) throw compareProblem(file, `its times are of ${names[before]}, those of now would be of ${names[clock]}: the difference says nothing about kernels. Measure again with --json.`);
 }
 

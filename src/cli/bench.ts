@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { type CeilingProbe, chosenVariant, gigabytes, gigaflops, inType, openCeilingProbe, rooflineShare, variantsFor } from '../bench/bench.ts';
-import { readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
-import { type Clock, type ClockedBench, checkCases, checkClock, compareBenches, comparisonNotes } from '../bench/compare.ts';
+import { type BenchFile, type Clock, readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
+import { checkCases, checkClock, compareBenches, comparisonNotes } from '../bench/compare.ts';
 import { allOps } from '../bench/registry.ts';
 import { type BenchJob, type RoundedResult, benchInRounds, measureRound, roundCount, roundOptions } from '../bench/rounds.ts';
 import { casesOfShapes, describeSizes, sizeNamesOf } from '../bench/shapes.ts';
@@ -29,7 +29,7 @@ interface BenchFlags extends DeviceFlags {
 }
 
 /** A bench of now. */
-type Measured = ClockedBench<RoundedResult> & { readonly clock: Clock };
+type Measured = BenchFile<RoundedResult>;
 
 async function bench(names: string[], flags: BenchFlags): Promise<void> {
   const ops = await allOps();
@@ -38,7 +38,7 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
   if (flags.shapes !== undefined && !names.length) throw new UserError('--shapes: name the op that the sizes are for, for example mfp-clip bench gemm --shapes 77x768x3072');
   const wanted = names.length ? names.map((name) => ops.get(name)!) : [...ops.values()];
   // A file that cannot be compared with is known before anything is measured.
-  const old: ClockedBench | undefined = flags.compare === undefined ? undefined : await readBenchFile(flags.compare);
+  const old = flags.compare === undefined ? undefined : await readBenchFile(flags.compare);
   await prepareFile('--json', flags.json);
   await prepareFile('--plot', flags.plot);
   const gpu = await Gpu.open(gpuOptions(flags));
@@ -119,7 +119,7 @@ function plotOf(gpu: Gpu, { clock, ceilings, results }: Measured): string {
  *
  * @param isAskedFor whether the cases of an op were to be measured
  */
-async function printComparison(gpu: Gpu, jobs: readonly BenchJob[], probe: CeilingProbe, flags: BenchFlags, old: ClockedBench, measured: Measured, isAskedFor: (op: string) => boolean): Promise<void> {
+async function printComparison(gpu: Gpu, jobs: readonly BenchJob[], probe: CeilingProbe, flags: BenchFlags, old: BenchFile, measured: Measured, isAskedFor: (op: string) => boolean): Promise<void> {
   const remeasure = async (i: number) => (await measureRound(gpu, jobs[i], probe, roundOptions(flags.seconds))).round;
   const comparison = await compareBenches(old.results, measured.results, remeasure, flags.chosen === true);
   const { cases, cleared } = comparison;

@@ -24,7 +24,7 @@ const result = {
   ...timingOf([2.123456789, 1, 3], [4, 5, 6]),
   rounds: [{ times: [2.123456789, 1, 3], copy: 7, multiplyAdd: 8 }],
 };
-const bench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', ceilings: { gigabytes: 9, gigaflops: 10, version: ceilingsVersion }, results: [result] };
+const bench = { adapter: 'some adapter', dawn: '1.2.3', date: '2026-11-24T00:00:00.000Z', clock: 'gpu' as const, ceilings: { gigabytes: 9, gigaflops: 10, version: ceilingsVersion }, results: [result] };
 
 test('a bench is read as it was written, to five digits', async () => {
   const file = join(folder, 'bench.json');
@@ -56,6 +56,7 @@ test('a file that is no bench is named, with what it lacks', async () => {
     [JSON.stringify({ ...good, adapter: 3 }), /no adapter/],
     [JSON.stringify({ ...good, date: undefined }), /no adapter, Dawn, date/],
     [JSON.stringify({ ...good, ceilings: { gigabytes: 1 } }), /no ceilings/],
+    [JSON.stringify({ ...good, clock: 7 }), /the clock "gpu" or "wall"/],
     [changed({ rounds: undefined }), /result 2 lacks/],
     [changed({ rounds: [] }), /result 2 lacks/],
     [changed({ rounds: [null] }), /result 2 lacks/],
