@@ -183,9 +183,12 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
   const wallSeconds: number[] = [];
   let gpuSeconds: number | undefined;
   try {
-    // Stopped while it was measured, or before.
-    const measured = log.lines().some(({ epoch, validation }) => epoch === firstEpoch - 1 && validation !== undefined);
-    if (firstEpoch > 0 && firstUpdate === 0 && !measured && !(await validate(firstEpoch - 1))) return stopped();
+    if (firstEpoch > 0 && firstUpdate === 0) {
+      // Killed after its checkpoint was saved, an epoch has left the model of the one before, or none; or it was not measured yet.
+      await writeModel();
+      const measured = log.lines().some(({ epoch, validation }) => epoch === firstEpoch - 1 && validation !== undefined);
+      if (!measured && !(await validate(firstEpoch - 1))) return stopped();
+    }
     for (let epoch = firstEpoch; epoch < training.epochs; epoch++) {
       const epochRandom = random.state;
       const updates = updatesOf(random, samples.length, perUpdate);
@@ -228,8 +231,6 @@ export async function trainMfp(options: RunOptions): Promise<RunResult> {
       await writeModel();
       if (!(await validate(epoch)) || (signal?.aborted && epoch + 1 < training.epochs)) return stopped();
     }
-    // A finished run that is resumed has nothing to do, but for what somebody deleted.
-    if (!existsSync(modelFile)) await writeModel();
     await writeFileAtomic(join(out, 'loss.svg'), lossChart(log.lines(), `Training loss of ${out}`));
     const median = wallSeconds.sort((a, b) => a - b)[wallSeconds.length >> 1];
     const hostShare = gpuSeconds !== undefined && median !== undefined ? Math.max(0, 1 - gpuSeconds / median) : undefined;

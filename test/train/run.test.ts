@@ -163,6 +163,10 @@ test('a run that was killed before its first checkpoint begins again, and one th
   rmSync(join(folder, 'run', 'mfp.safetensors'));
   await run('moved', { resume: true });
   assert.is(hash(join(folder, 'run', 'mfp.safetensors')), model);
+  // Killed between its last checkpoint and its model, a run has that of the epoch before.
+  writeFileSync(join(folder, 'run', 'mfp.safetensors'), 'of the epoch before');
+  await run('moved', { resume: true });
+  assert.is(hash(join(folder, 'run', 'mfp.safetensors')), model);
 });
 
 test('refuses to overwrite a run, to resume none, or to resume with other data', async () => {
