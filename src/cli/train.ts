@@ -86,10 +86,10 @@ export function withConfig(command: Command): Command {
     .option('--seed <n>', 'seed of start values and order (training.seed)', wholeNumber(0));
 }
 
-/** The configuration that file and flags describe. */
-export function runConfigOf(flags: ConfigFlags): RunConfig {
+/** The configuration that file and flags describe. @param defaults what they leave open */
+export function runConfigOf(flags: ConfigFlags, defaults = defaultRunConfig): RunConfig {
   // The file alone first, so that an error names what is to blame.
-  let config = flags.config === undefined ? defaultRunConfig : parseRunConfig(readJson(flags.config), flags.config);
+  let config = flags.config === undefined ? defaults : parseRunConfig(readJson(flags.config), flags.config, defaults);
   for (const text of flags.set ?? []) config = applySetting(config, text);
   for (const field of ['epochs', 'batch', 'precision', 'recompute', 'seed'] as const) {
     if (flags[field] !== undefined) config = withField(config, 'training', field, flags[field], `--${field}`);
@@ -99,10 +99,7 @@ export function runConfigOf(flags: ConfigFlags): RunConfig {
 
 /** The same, where file and flags say no image size with one that the CLIP can take. */
 export function runConfigFor(flags: ConfigFlags, { vision }: ClipConfig): RunConfig {
-  const config = runConfigOf(flags);
-  const file = flags.config === undefined ? {} : (readJson(flags.config) as { readonly image?: { readonly size?: unknown } });
-  const isChosen = flags.size !== undefined || file.image?.size !== undefined || flags.set?.some((text) => text.startsWith('image.size='));
-  return isChosen ? config : fittingConfig(config, vision);
+  return runConfigOf(flags, fittingConfig(defaultRunConfig, vision));
 }
 
 /** The data set with its problems on standard error. */

@@ -69,10 +69,11 @@ const runRules: Rules = {
 /**
  * A full run configuration from a partial one: the JSON of a configuration file.
  *
+ * @param defaults what the other fields are
  * @throws UserError naming the field that is unknown or has a value of the wrong kind
  */
-export function parseRunConfig(partial: unknown, source: string): RunConfig {
-  return parseSettings(partial, defaultRunConfig, runRules, source);
+export function parseRunConfig(partial: unknown, source: string, defaults = defaultRunConfig): RunConfig {
+  return parseSettings(partial, defaults, runRules, source);
 }
 
 /** Factor of the learning rate for a trained tensor, by its name. */
