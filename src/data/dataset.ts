@@ -2,7 +2,7 @@ import { parse } from 'csv-parse/sync';
 import { existsSync, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, extname, isAbsolute, join, relative, sep } from 'node:path';
 import { UserError } from '../errors.ts';
-import { type Mask, type RgbImage, otherPhotoFormat, readImage, readMask } from './image.ts';
+import { type Mask, type RgbImage, imageName, otherPhotos, readImage, readMask } from './image.ts';
 
 /** One image of an anomaly detection data set. */
 export interface Sample {
@@ -58,8 +58,6 @@ const greyAllowed = 0.25;
 /** Larger tables are not read: VisA's has 1 MB. */
 const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 
-const imageName = /\.(png|jpe?g)$/i;
-
 /** Collects what is wrong with one class, or with the data set when no class is known. */
 class ProblemList {
   readonly all: DatasetProblem[] = [];
@@ -113,11 +111,10 @@ function pictures(folder: string, problem: (where: string, what: string) => void
     if (kind !== 'file') problem(path, `has the name of an image, but is ${kind === 'folder' ? 'a folder' : 'not a file'}`);
     return kind === 'file';
   });
-  const read = new Set(images.map(({ name }) => stemOf(name)));
-  const others = all.flatMap(({ name, path, kind }) => {
-    const what = kind === 'file' ? otherPhotoFormat(name) : undefined;
-    // Who converted a folder may have left the originals beside the new files: nothing is missing then.
-    return what === undefined || read.has(stemOf(name)) ? [] : [{ name, path, what }];
+  const unread = otherPhotos(all.flatMap(({ name, kind }) => (kind === 'file' ? [name] : [])));
+  const others = all.flatMap(({ name, path }) => {
+    const what = unread.get(name);
+    return what === undefined ? [] : [{ name, path, what }];
   });
   return { images, others };
 }

@@ -1,4 +1,5 @@
 import { open, stat } from 'node:fs/promises';
+import { extname } from 'node:path';
 import exifr from 'exifr';
 import { UserError } from '../errors.ts';
 import { decodeJpeg } from './image_jpeg.ts';
@@ -49,15 +50,25 @@ const otherFormats: readonly (readonly [pattern: RegExp, name: string, endings?:
 
 const convertIt = (format: string): string => `is ${format} file; convert it to PNG or JPEG`;
 
+/** Names of the images that are read. */
+export const imageName = /\.(png|jpe?g)$/i;
+
 /**
- * Says of a file in a format for photos that is not read what `decodeImage` says of its content, by the name alone.
+ * The photos among files that are in formats that are not read, by their names alone. One that lies beside a PNG or JPEG of the same name
+ * is none of them: who converted a folder may have left the originals, and nothing is missing then.
  *
- * @param name the file's name
- * @returns "is a BMP file; convert it to PNG or JPEG"; undefined for the names of PNG, JPEG and everything else
+ * @param files names, or paths
+ * @returns by file what `decodeImage` says of its content: "is a BMP file; convert it to PNG or JPEG"
  */
-export function otherPhotoFormat(name: string): string | undefined {
-  const format = otherFormats.find(([, , endings]) => endings?.test(name));
-  return format && convertIt(format[1]);
+export function otherPhotos(files: readonly string[]): Map<string, string> {
+  const stemOf = (file: string): string => file.slice(0, file.length - extname(file).length);
+  const read = new Set(files.filter((file) => imageName.test(file)).map(stemOf));
+  return new Map(
+    files.flatMap((file) => {
+      const format = otherFormats.find(([, , endings]) => endings?.test(file));
+      return format && !read.has(stemOf(file)) ? [[file, convertIt(format[1])] as const] : [];
+    }),
+  );
 }
 
 /**

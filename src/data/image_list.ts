@@ -1,20 +1,13 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
-import { extname, isAbsolute, join, sep } from 'node:path';
+import { isAbsolute, join, sep } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { UserError } from '../errors.ts';
-import { otherPhotoFormat } from './image.ts';
+import { imageName, otherPhotos } from './image.ts';
 
-/** Names that a folder's images have. Files that are named one by one may be called anything. */
-const imageName = /\.(png|jpe?g)$/i;
-
-/**
- * The photos among files: PNG, JPEG, and formats that are not read, so that who reads them hears of it, unless a photo of the same name
- * that is read lies beside.
- */
+/** The photos among files: PNG, JPEG, and formats that are not read, so that who reads them hears of it. Files that are named one by one may be called anything. */
 function photosOf(files: readonly string[]): string[] {
-  const stemOf = (file: string): string => file.slice(0, file.length - extname(file).length);
-  const read = new Set(files.filter((file) => imageName.test(file)).map(stemOf));
-  return files.filter((file) => imageName.test(file) || (otherPhotoFormat(file) !== undefined && !read.has(stemOf(file))));
+  const others = otherPhotos(files);
+  return files.filter((file) => imageName.test(file) || others.has(file));
 }
 
 /**
@@ -32,7 +25,7 @@ export async function listImages(patterns: readonly string[]): Promise<string[]>
     // A file may have glob characters in its name: what exists is meant literally.
     const status = await stat(pattern).catch(() => undefined);
     if (status?.isDirectory()) {
-      const found = await imagesBelow(pattern, new Set());
+      const found = photosOf(await filesBelow(pattern, new Set()));
       if (found.length === 0) problems.push(`${pattern} has no PNG or JPEG files`);
       files.push(...found);
     } else if (status) {
@@ -67,8 +60,8 @@ async function globFiles(pattern: string): Promise<string[]> {
   }
 }
 
-/** The images in a folder and all folders below it, sorted. `visited` holds the real paths on the way here. */
-async function imagesBelow(folder: string, visited: Set<string>): Promise<string[]> {
+/** The files in a folder and all folders below it, sorted, without hidden ones. `visited` holds the real paths on the way here. */
+async function filesBelow(folder: string, visited: Set<string>): Promise<string[]> {
   const real = await realpath(folder);
   if (visited.has(real)) return [];
   visited.add(real);
@@ -81,8 +74,8 @@ async function imagesBelow(folder: string, visited: Set<string>): Promise<string
     const path = join(folder, name);
     // A link that leads nowhere is not an image.
     const status = await stat(path).catch(() => undefined);
-    if (status?.isDirectory()) files.push(...(await imagesBelow(path, visited)));
+    if (status?.isDirectory()) files.push(...(await filesBelow(path, visited)));
     else if (status?.isFile()) files.push(path);
   }
-  return photosOf(files);
+  return files;
 }
