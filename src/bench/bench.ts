@@ -189,6 +189,7 @@ export async function openCeilingProbe(gpu: Gpu): Promise<CeilingProbe> {
   fillWithNoise(gpu, source);
   const sliceOf = (tensor: Tensor, size: number) => ({ buffer: bufferOf(tensor), offset: 0, size, dtype: 'f32' as const, description: tensor.label });
   const vectors = bytes / 16;
+  // Invocations of a workgroup, and what each moves, as in the kernel.
   const groups = Math.ceil(vectors / (64 * 8));
   // Enough invocations to fill a large GPU, few enough that a CPU answers in a fraction of a second.
   const invocations = gpu.adapter.software ? 1 << 12 : 1 << 20;

@@ -36,9 +36,14 @@ export function writeBenchFile(file: string, bench: BenchFile<RoundedResult>): P
   return writeFileAtomic(file, `{\n${fields.join('')} "results": [\n${lines.join(',\n')}\n ]\n}\n`);
 }
 
+/** The error about the file of `--compare`. */
+export function compareProblem(file: string, problem: string): UserError {
+  return new UserError(`--compare ${file}: ${problem}`);
+}
+
 /** @throws UserError naming the file and what it lacks */
 export async function readBenchFile(file: string): Promise<BenchFile> {
-  const fail = (problem: string): UserError => new UserError(`--compare ${file}: ${problem}. It must be a file of mfp-clip bench --json.`);
+  const fail = (problem: string): UserError => compareProblem(file, `${problem}. It must be a file of mfp-clip bench --json.`);
   let parsed: BenchFile;
   try {
     parsed = JSON.parse(await readFile(file, 'utf8'));
@@ -49,7 +54,7 @@ export async function readBenchFile(file: string): Promise<BenchFile> {
   const named = ['adapter', 'dawn', 'date'].every((field) => typeof parsed?.[field as 'adapter'] === 'string');
   if (!named || !Array.isArray(parsed.results)) throw fail('there is no adapter, Dawn, date or list of results in it');
   if (!positive(parsed.ceilings?.gigabytes) || !positive(parsed.ceilings.gigaflops)) throw fail('there are no ceilings in it');
-  if (parsed.ceilings.version !== ceilingsVersion) throw new UserError(`--compare ${file}: its ceilings were measured by kernels of another version of mfp-clip, so that the adapter's drift since then cannot be told. Measure again with --json.`);
+  if (parsed.ceilings.version !== ceilingsVersion) throw compareProblem(file, `its ceilings were measured by kernels of another version of mfp-clip, so that the adapter's drift since then cannot be told. Measure again with --json.`);
   if (parsed.clock !== 'gpu' && parsed.clock !== 'wall') throw fail('it does not say whether its times are of the clock "gpu" or "wall"');
   for (const [i, result] of (parsed.results as Partial<MeasuredCase>[]).entries()) {
     const isNamed = ['op', 'case', 'variant', 'dtype'].every((field) => typeof result?.[field as 'op'] === 'string');

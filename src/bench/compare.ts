@@ -1,6 +1,5 @@
 import { median, quantile } from 'simple-statistics';
-import { UserError } from '../errors.ts';
-import type { BenchFile, Clock, MeasuredCase } from './bench_file.ts';
+import { type BenchFile, type Clock, type MeasuredCase, compareProblem } from './bench_file.ts';
 import type { Round } from './rounds.ts';
 
 /** What tells the cases of a file apart. */
@@ -80,11 +79,6 @@ export interface BenchComparison {
   readonly missing: readonly MeasuredCase[];
   /** Cases that looked changed but were not when measured again. */
   readonly cleared: number;
-}
-
-/** The error about the file of `--compare`. */
-function compareProblem(file: string, problem: string): UserError {
-  return new UserError(`--compare ${file}: ${problem}`);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { type CeilingProbe, chosenVariant, gigabytes, gigaflops, inType, openCeilingProbe, rooflineShare, variantsFor } from '../bench/bench.ts';
-import { type BenchFile, type Clock, readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
+import { type BenchFile, type Clock, compareProblem, readBenchFile, writeBenchFile } from '../bench/bench_file.ts';
 import { checkCases, checkClock, compareBenches, comparisonNotes } from '../bench/compare.ts';
 import { allOps } from '../bench/registry.ts';
 import { type BenchJob, type RoundedResult, benchInRounds, measureRound, roundCount, roundOptions } from '../bench/rounds.ts';
@@ -44,7 +44,7 @@ async function bench(names: string[], flags: BenchFlags): Promise<void> {
   const gpu = await Gpu.open(gpuOptions(flags));
   try {
     if (old && old.adapter !== gpu.key) {
-      throw new UserError(`--compare ${flags.compare}: it was measured on "${old.adapter}", this is "${gpu.key}". Times of different adapters or drivers say nothing about kernels; measure again with --json.`);
+      throw compareProblem(flags.compare!, `it was measured on "${old.adapter}", this is "${gpu.key}". Times of different adapters or drivers say nothing about kernels; measure again with --json.`);
     }
     const clock: Clock = gpu.timestamps ? 'gpu' : 'wall';
     if (old) checkClock(flags.compare!, old, clock);

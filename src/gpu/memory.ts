@@ -31,8 +31,6 @@ export class MemoryPool {
 
   readonly #device: GPUDevice;
   readonly #free = new Set<GPUBuffer>();
-  /** Bytes of the buffers that wait there. */
-  #idle = 0;
   /** Buffers that the driver had no memory for; it says so only after the call. */
   readonly #broken = new Set<GPUBuffer>();
   #failure: UserError | undefined;
@@ -62,13 +60,12 @@ export class MemoryPool {
     }
     if (best) {
       this.#free.delete(best);
-      this.#idle -= best.size;
       best.label = label;
       return best;
     }
     // Sizes that nobody asks for again must not pile up.
-    const inUse = this.allocated - this.#idle + size;
-    if (this.allocated + size > this.budget || this.#idle > Math.max(inUse, alwaysKept)) this.trim();
+    const idle = [...this.#free].reduce((sum, buffer) => sum + buffer.size, 0);
+    if (this.allocated + size > this.budget || idle > Math.max(this.allocated - idle + size, alwaysKept)) this.trim();
     if (this.allocated + size > this.budget) {
       throw new UserError(
         `out of the memory budget at ${label}: ${formatBytes(this.allocated)} in use + ${formatBytes(size)} wanted > ` +
@@ -102,10 +99,7 @@ export class MemoryPool {
   release(buffer: GPUBuffer): void {
     if (this.#free.has(buffer)) throw new Error(`${buffer.label} was given back to the memory pool twice`);
     if (this.#broken.delete(buffer)) this.allocated -= buffer.size;
-    else {
-      this.#free.add(buffer);
-      this.#idle += buffer.size;
-    }
+    else this.#free.add(buffer);
   }
 
   /** The driver's refusal of an earlier `acquire`, once. */
@@ -122,6 +116,5 @@ export class MemoryPool {
       buffer.destroy();
     }
     this.#free.clear();
-    this.#idle = 0;
   }
 }
